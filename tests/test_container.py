@@ -27,7 +27,7 @@ from colab_env.errors import (
     ProjectFileError,
     UsageError,
 )
-from colab_env.image import context, writing
+from colab_env.image import context, dockerfile, tools, writing
 from colab_env.image import project as image_project
 from colab_env.image.reference import ARCHITECTURES, Platform
 
@@ -89,7 +89,7 @@ def test_a_project_that_is_no_package_gets_its_packages_and_then_its_sources(hel
     (hello / "pyproject.toml").write_text(plain)
     write(hello)
     text = (hello / "Dockerfile").read_text()
-    assert text.index("COPY --from=packages") < text.index("WORKDIR /app\nCOPY . ./")
+    assert text.index("COPY --from=packages") < text.index("-r /build/") < text.index("WORKDIR /app\nCOPY . ./")
     assert "/wheels" not in text
 
 
@@ -104,7 +104,10 @@ def test_uv_lock_serves_as_it_is(tmp_path):
     project = container_projects.write(tmp_path / "hello", "uv.lock")
     write(project)
     assert not (project / "container-requirements.txt").exists()
-    assert "uv sync --frozen --no-default-groups --no-install-project" in (project / "Dockerfile").read_text()
+    assert (
+        "uv sync --project /build --frozen --no-default-groups --no-install-project"
+        in (project / "Dockerfile").read_text()
+    )
 
 
 def test_no_address_or_path_of_this_machine_is_written(tmp_path, monkeypatch):
@@ -684,7 +687,7 @@ def test_a_pylock_with_a_repository_and_groups_gets_git_and_its_default_groups(h
     result = container.write(hello, lock="pylock.toml", groups=["dev"])
     text = (hello / "Dockerfile").read_text()
     assert "--no-install-recommends git\n" in text
-    assert "uv pip install --python /opt/venv --group=default --group=dev -r pylock.toml" in text
+    assert "uv pip install --python /opt/venv --group=default --group=dev -r /build/pylock.toml" in text
     assert "without a hash in the lock file: lib (git)" in repr(result)
     container.write(hello, lock="pylock.toml", tool="pip", overwrite=True)
     assert "theme" not in (hello / "container-requirements.txt").read_text()
@@ -797,18 +800,38 @@ def test_no_stage_starts_a_tool_that_the_first_one_has_not_installed(path):
 @pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*.Dockerfile")), ids=lambda path: path.name)
 def test_what_changes_a_layer_is_copied_not_only_mounted(path):
     # buildah and podman take a RUN from their cache whatever is in its mounts.
-    assert set(re.findall(r"--mount=type=bind,from=(\w+)", path.read_text())) <= {"tools", "project"}
     last = path.read_text().rpartition("\nFROM ")[2]
-    for origin, copied in (("project", "/wheels.sha256"), ("packages", "/opt/run-time-packages.txt")):
-        if copied.rpartition("/")[2] in path.read_text() or f"from={origin},source=/wheels" in last:
-            assert f"COPY --from={origin} {copied} /opt/\n" in last
+    mounted = set(re.findall(r"--mount=type=bind,from=(\w+)", path.read_text()))
+    assert mounted == set(re.findall(r"--mount=type=bind,from=(\w+)", last)) <= {"packages", "project"}
+    for origin, copied in (
+        ("project", "/wheels.sha256"),
+        ("packages", "/packages.sha256"),
+        ("packages", "/opt/run-time-packages.txt"),
+    ):
+        if copied.rpartition("/")[2] in path.read_text() or f"from={origin},source=/{Path(copied).stem}" in last:
+            before = last.partition(f"--mount=type=bind,from={origin}")[0]
+            assert f"COPY --from={origin} {copied} /opt/\n" in before
+
+
+@pytest.mark.parametrize("apt", [(), ("gcc",)])
+@pytest.mark.parametrize("tool", ["uv", "pip", "poetry"])
+def test_packages_are_copied_from_stage_to_stage_only_where_something_is_compiled(tmp_path, tool, apt):
+    # A copy of a large environment takes as long as its installation; what compiles must not be in the image.
+    model = container_golden.model(tmp_path, "poetry.lock", apt=apt)
+    image = dockerfile.Image(recipe=tools.Recipe(project=model), kind="app", tool=tools.TOOLS[tool])
+    last = dockerfile.render(image).rpartition("\nFROM ")[2]
+    is_copied = bool(apt) or tool == "poetry"
+    assert ("COPY --from=packages /opt/venv /opt/venv\n" in last) == is_copied
+    assert ("-r /build/" in last) != is_copied
 
 
 @pytest.mark.parametrize("path", sorted(container_golden.HERE.glob("*.Dockerfile")), ids=lambda path: path.name)
 def test_uvs_note_on_the_time_of_a_wheel_is_not_in_the_image(path):
     # It is the time of the inode, which nobody can set.
     runs = [
-        text for text in re.split(r"(?m)^(?=RUN )", path.read_text()) if "uv pip install" in text and "/wheels" in text
+        text
+        for text in re.split(r"(?m)^(?=[A-Z]+ )", path.read_text())
+        if "uv pip install" in text and "/wheels" in text
     ]
     assert all("uv_cache.json" in text for text in runs)
 
@@ -824,6 +847,7 @@ def test_no_installer_compiler_or_apt_list_is_in_the_last_stage(path):
     last = path.read_text().partition(" AS runtime\n")[2]
     assert set(re.findall(r"(?m)^COPY .*--from=(\S+) (\S+)", last)) <= {
         ("project", "/wheels.sha256"),
+        ("packages", "/packages.sha256"),
         ("packages", "/opt/venv"),
         ("packages", "/opt/run-time-packages.txt"),
         ("packages", "/opt/kernel"),

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +125,19 @@ def layers(engine: Engine, tag: str, scratch: Path) -> list[list[str]]:
     return [base_image.names_in(scratch / layer) for layer in manifest["Layers"][1:]]
 
 
+def shadow(engine: Engine, tag: str, scratch: Path) -> dict[str, str]:
+    """Return the lines of an image's /etc/shadow by the user, which only root can read inside."""
+    layers(engine, tag, scratch)
+    (manifest,) = json.loads((scratch / "manifest.json").read_text())
+    lines: list[str] = []
+    for layer in manifest["Layers"]:
+        with tarfile.open(scratch / layer) as archive:
+            for member in archive:
+                if member.name == "etc/shadow" and (file := archive.extractfile(member)):
+                    lines = file.read().decode().splitlines()
+    return {line.partition(":")[0]: line for line in lines}
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A package with a uv.lock that is made with this machine's index."""
@@ -152,6 +166,30 @@ def test_an_app_runs_as_its_user_with_what_is_locked(project, engine, tmp_path, 
     ]
 
 
+_SAYS = "import importlib.metadata as m, hello_app; print(m.version('six'), hello_app.SAYS)"
+
+
+@pytest.mark.parametrize("apt", [(), ("zlib1g-dev",)], ids=["mounted", "copied"])
+def test_a_second_build_has_the_new_sources_and_after_that_the_new_lock(project, engine, tmp_path, apt):
+    pyproject = project / "pyproject.toml"
+    before = pyproject.read_text() + (f"[tool.colab-env]\napt = {json.dumps(apt)}\n" if apt else "")
+    tag = f"again-{len(apt)}"
+
+    def built(says: str, constraint: str) -> str:
+        (project / "hello_app/__init__.py").write_text(f"SAYS = {says!r}\ndef main():\n    print(SAYS)\n")
+        pyproject.write_text(before.replace('"six', f'"six{constraint}'))
+        subprocess.run([UV, "lock", "-q", "--no-config"], cwd=project, check=True)
+        container.write(project)
+        engine.build(project, tag, tmp_path / "secrets")
+        return engine.run(tag, "python", "-c", _SAYS)
+
+    assert [built("one", "==1.16.0"), built("two", "==1.16.0"), built("two", "==1.17.0")] == [
+        "1.16.0 one\n",
+        "1.16.0 two\n",
+        "1.17.0 two\n",
+    ]
+
+
 @pytest.mark.parametrize("tool", ["uv", "pip"])
 def test_two_builds_without_a_cache_from_two_directories_are_one_image(project, storage, trusting, tmp_path, tool):
     storage.buildah("pull", "-q", f"docker-archive:{trusting}")
@@ -161,6 +199,8 @@ def test_two_builds_without_a_cache_from_two_directories_are_one_image(project, 
     engine.build(project, "here", tmp_path / "secrets", *clamped)
     engine.build(shutil.copytree(project, tmp_path / "another place"), "there", tmp_path / "secrets", *clamped)
     assert engine.image_id("here") == engine.image_id("there")
+    # Of tomorrow too: the only date in it is when the user's password was changed, in days.
+    assert shadow(engine, "here", tmp_path / "layers")["app"].split(":")[2] == "3652"
 
 
 def test_two_builds_at_once_wait_for_each_others_apt(engine, tmp_path):

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from index_server import Behaviour, IndexServer
 from registry_server import Image, RegistryServer, base_files, digest
+from requests.utils import super_len
 from small_wheels import write_archive, write_wheel
 
 from colab_env import _download, _files, container, errors
@@ -289,6 +290,18 @@ def test_an_archive_and_a_layout_are_the_same_base(tmp_path: Path, base: Path, c
     images = [open_base(name, AMD64, machine=Machine.detect(), cache=cache) for name in names]
     assert len({json.dumps(image.config) for image in images}) == 1
     assert len({base_python.of_image(image, AMD64, cache).executable for image in images}) == 1
+
+
+def test_a_layer_of_an_archive_is_a_file_whose_length_an_upload_knows(tmp_path: Path, cache: LayerCache):
+    # What requests cannot measure, or go back in, it sends in chunks, beside a Content-Length: no registry takes that.
+    archive = Image().write_archive(tmp_path / "base.tar")
+    image = open_base(f"docker-archive:{archive}", AMD64, machine=Machine.detect(), cache=cache)
+    for blob in (image.manifest.config, *image.manifest.layers):
+        with image.source.open(blob) as file:
+            assert super_len(file) == blob.size
+            content = file.read()
+            assert (len(content), file.read(), file.seek(-3, os.SEEK_END)) == (blob.size, b"", blob.size - 3)
+            assert (file.read(), file.seek(0), file.read()) == (content[-3:], 0, content)
 
 
 def test_the_image_of_the_platform_is_taken_from_an_index(tmp_path: Path, cache: LayerCache):

@@ -196,6 +196,10 @@ def test_debians_registry_takes_an_image_and_skopeo_copies_it(
     assert (second.sent or 0) < 2_500 < (first.sent or 0)  # the manifest alone
     source = ("--tls-verify=false", "--creds", "me:secret")
     shown = json.loads(skopeo("inspect", *source, f"docker://{registry}/me/app:1"))
+    saved = f"docker-archive:{tmp_path / 'base.tar'}"
+    skopeo("copy", f"oci:{layout}", f"{saved}:base:3")
+    third = built(app, saved, push=f"{registry}/other/app:1")
+    assert skopeo("inspect", *source, "--format", "{{.Digest}}", f"docker://{third.pushed.partition('@')[0]}:1").strip()
     assert f"{registry}/me/app@{shown['Digest']}" == first.pushed
     copied = tmp_path / "copy"
     skopeo(

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,17 +270,25 @@ class _Part(io.RawIOBase):
     """A part of a file, read as a file of its own."""
 
     def __init__(self, file: IO[bytes], offset: int, size: int) -> None:
-        self._file = file
-        self._left = size
+        self._file, self._offset, self._size = file, offset, size
         file.seek(offset)
 
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True  # or requests does not know its length, and sends it in chunks
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self._size}[whence]
+        return self._file.seek(self._offset + max(0, start + offset)) - self._offset
+
+    def tell(self) -> int:
+        return self._file.tell() - self._offset
+
     def readinto(self, buffer: Any) -> int:
-        block = self._file.read(min(self._left, len(buffer)))
+        block = self._file.read(max(0, min(self._size - self.tell(), len(buffer))))
         buffer[: len(block)] = block
-        self._left -= len(block)
         return len(block)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from colab_env import pins
 from colab_env.image import context, debian, jupyter
 from colab_env.image.instructions import NEXT_LINE, comment, copy, env, exec_form, run, stage
 from colab_env.image.project import ImageProject
-from colab_env.image.tools import HASHED, UNHASHED, VENV, BuildTool, Recipe
+from colab_env.image.tools import BUILD, FIRST_OF_1980, HASHED, UNHASHED, VENV, BuildTool, Installation, Recipe, mounted
 
 USER = 1000
 
@@ -34,6 +34,20 @@ class Image:
     def has_wheels(self) -> bool:
         """Say whether the project or a path dependency is built and installed as a wheel."""
         return bool(self.recipe.wheels)
+
+    @property
+    def is_mounted(self) -> bool:
+        """Say whether the last stage installs the packages itself, by a mounted tool: nothing has to be compiled for them.
+
+        A copy from another stage takes as long as an installation: 1.4 GB are written, and read to know them again.
+        """
+        return self.tool.can_be_mounted(self.recipe) and not debian.needed_to_build(self.project)
+
+    @property
+    def installations(self) -> list[Installation]:
+        """Return what installs the packages, and of kind "jupyter" the kernel."""
+        kernel = [jupyter.installation(self.server, self.recipe, self.tool)] if self.server else []
+        return [*self.tool.packages(self.recipe), *kernel]
 
     @property
     def command(self) -> list[str]:
@@ -62,13 +76,37 @@ def _tools(image: Image) -> list[str]:
 
 
 def _packages(image: Image) -> list[str]:
-    return [
-        stage("tools", "packages"),
-        "WORKDIR /build",
-        *image.tool.packages(image.recipe),
-        *(jupyter.install(image.server, image.recipe, image.tool) if image.server else []),
-        *debian.find_needed_to_run(image.project),
-    ]
+    """Return the stage that makes the environment, or has what the last stage makes it from."""
+    lines = [stage("tools", "packages"), f"WORKDIR {BUILD}"]
+    if image.is_mounted:
+        files = (line for each in image.installations for line in each.files)
+        sums = [f"find {BUILD} -type f -exec sha256sum {{}} + > {_SUMS}", f"sort --output={_SUMS} {_SUMS}"]
+        return [
+            comment("What the last stage installs from: of this, only the checksums are copied."),
+            *lines,
+            *files,
+            run(sums),
+        ]
+    lines += (line for each in image.installations for line in each.in_stage())
+    return [*lines, *debian.find_needed_to_run(image.project)]
+
+
+# Seen with buildah 1.28: `--layers` takes the layer of a RUN from the cache whatever is in its mounts, so the old packages;
+# and mounts of a stage that came from the cache are empty, unless something is copied from that stage, or it ends with an ENV.
+_SUMS = "/packages.sha256"
+_NOT_IN_MOUNTS = "buildah and podman do not look into what is mounted below."
+
+
+def _packages_in_image(image: Image) -> list[str]:
+    """Return how the packages get into the last stage; of kind "jupyter", JupyterLab and the kernel too."""
+    server = [jupyter.server_copied()] if image.server else []
+    if image.is_mounted:
+        changed = comment(f"Other packages change this file: {_NOT_IN_MOUNTS}")
+        sums = copy(_SUMS, "/opt/", "--from=packages")
+        return [*server, changed, sums, *mounted(image.installations, image.tool, image.recipe)]
+    why = comment("At the path it was made for: the first lines of its programs name that path.")
+    kernel = jupyter.kernel_copied() if image.server else []
+    return [why, copy(VENV, VENV, "--from=packages"), *server, *kernel]
 
 
 # setuptools-scm and its like ask `git describe --dirty`, for which a tracked file that is not there is a change.
@@ -91,15 +129,15 @@ def _wheels(image: Image) -> list[str]:
     ]
 
 
-# Seen with buildah 1.28: `--layers` takes the layer of a RUN from the cache whatever is in its mounts, so the old project.
 _WHEELS_SUM = (
-    comment("A change of the wheels changes this file: buildah and podman do not look into what is mounted below."),
+    comment(f"A change of the wheels changes this file: {_NOT_IN_MOUNTS}"),
     copy("/wheels.sha256", "/opt/", "--from=project"),
 )
 
 
 def _runtime(image: Image) -> list[str]:
-    create = f"useradd --uid {USER} --gid {USER} --create-home --no-log-init app"
+    # useradd writes down the day, or that of this variable (shadow 4.5): a build of tomorrow is the same image.
+    create = f"SOURCE_DATE_EPOCH={FIRST_OF_1980} useradd --uid {USER} --gid {USER} --create-home --no-log-init app"
     return [
         stage(image.project.base, "runtime"),
         *debian.install_to_run(image.project),
@@ -113,9 +151,7 @@ def _runtime(image: Image) -> list[str]:
         ),
         # Before what changes: BuildKit makes a layer of it.
         *(["WORKDIR /home/app"] if image.kind == "app" else []),
-        comment("At the path it was made for: the first lines of its programs name that path."),
-        copy(VENV, VENV, "--from=packages"),
-        *(jupyter.copies() if image.server else []),
+        *_packages_in_image(image),
         *([*_WHEELS_SUM, *image.tool.install_wheels(image.recipe)] if image.has_wheels else []),
         *_last(image),
     ]

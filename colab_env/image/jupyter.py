@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colab_env import _files, pins
-from colab_env.image.instructions import comment, copy, exec_form, run, stage
-from colab_env.image.tools import VENV, BuildTool, Recipe
+from colab_env.image.instructions import Run, comment, copy, exec_form, run, stage
+from colab_env.image.tools import BUILD, VENV, BuildTool, Installation, Recipe
 from colab_env.locks import installing, requirements_text
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def stages(recipe: Recipe, tool: BuildTool) -> list[list[str]]:
         [
             comment("JupyterLab is apart from the project: neither decides about the other's versions."),
             stage("tools", "server"),
-            "WORKDIR /build",
+            f"WORKDIR {BUILD}",
             recipe.copied(SERVER_REQUIREMENTS),
             run(
                 [
@@ -143,24 +143,30 @@ def stages(recipe: Recipe, tool: BuildTool) -> list[list[str]]:
     ]
 
 
-def install(server: Server, recipe: Recipe, tool: BuildTool) -> list[str]:
-    """Return the instructions that register the project's environment as a kernel."""
+def installation(server: Server, recipe: Recipe, tool: BuildTool) -> Installation:
+    """Return what registers the project's environment as a kernel."""
     spec = f"--prefix {_SERVER} --name {server.name} --display-name '{server.display_name}'"
     if not server.kernel_requirements:
-        return [run([f"mkdir -p {_KERNEL}", f"{VENV}/bin/python -m ipykernel install {spec}"])]
-    target = tool.install(recipe, f"--require-hashes --no-deps -r {KERNEL_REQUIREMENTS}", target=_KERNEL)
-    return [
-        comment("What a kernel needs and the lock file does not have is beside the environment, not in it."),
-        recipe.copied(KERNEL_REQUIREMENTS),
-        run([target], tool.cache),
-        run([f"PYTHONPATH={_KERNEL} {VENV}/bin/python -m ipykernel install {spec} --env PYTHONPATH {_KERNEL}"]),
-    ]
+        commands = (f"mkdir -p {_KERNEL}", f"{VENV}/bin/python -m ipykernel install {spec}")
+        return Installation(why="The kernel is the ipykernel of the lock file.", files=(), commands=commands, how=Run())
+    install = tool.install(recipe, f"--require-hashes --no-deps -r {BUILD}/{KERNEL_REQUIREMENTS}", target=_KERNEL)
+    register = f"PYTHONPATH={_KERNEL} {VENV}/bin/python -m ipykernel install {spec} --env PYTHONPATH {_KERNEL}"
+    return Installation(
+        why="What a kernel needs and the lock file does not have is beside the environment, not in it.",
+        files=(recipe.copied(KERNEL_REQUIREMENTS),),
+        commands=(install, register),
+        how=tool.cache,
+    )
 
 
-def copies() -> list[str]:
-    """Return the instructions that bring them into the last stage."""
+def server_copied() -> str:
+    """Return the instruction that brings JupyterLab into the last stage."""
+    return copy(_SERVER, _SERVER, "--from=server")
+
+
+def kernel_copied() -> list[str]:
+    """Return the instructions that bring the kernel into the last stage, where it was made in another one."""
     return [
-        copy(_SERVER, _SERVER, "--from=server"),
         copy(_KERNEL, _KERNEL, "--from=packages"),
         copy(f"{_SERVER}/share/jupyter/kernels", f"{_SERVER}/share/jupyter/kernels", "--from=packages"),
     ]

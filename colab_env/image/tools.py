@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from colab_env.image.project import ImageProject
 
 VENV = "/opt/venv"
+BUILD = "/build"
+"""The directory with what the installers read."""
+FIRST_OF_1980 = 315532800
+"""The time of what has one, in seconds since 1970: the first that a ZIP file can have, since build backends look at it too."""
+_NOTHING_STAYS = "The installer is mounted, not copied, and writes no bytecode of the standard library into this layer."
+_BY_HASH = "Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."
 _BY_CONTENT = "By content, not by time: the same packages are the same bytes in every build."
 # uv notes the time of the inode of a wheel that is a file, which nobody can set: see "uv_cache.json" beside RECORD.
 _FORGET_TIMES = f"find {VENV} -name uv_cache.json -execdir sed -i /uv_cache.json/d RECORD ';' -delete"
@@ -70,10 +77,44 @@ class Recipe:
         return [copy(path.as_posix(), f"./{path.parent.as_posix()}/".replace("/./", "/")) for path in files]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """What installs packages: why, the COPY instructions of what is read, to BUILD, and the commands, which stop at a failure."""
+
+    why: str
+    files: tuple[str, ...]
+    commands: tuple[str, ...]
+    how: Run
+
+    def in_stage(self) -> list[str]:
+        """Return the instructions where what is read may stay: in a stage that is not the image, with BUILD as its directory."""
+        return [comment(self.why), *self.files, run(self.commands, self.how)]
+
+
+def mounted(installations: Sequence[Installation], tool: BuildTool, recipe: Recipe) -> list[str]:
+    """Return the instructions for the image itself: what is read, and the tool, are seen by the commands alone."""
+    mounts = [*tool.mounts("packages"), f"type=bind,from=packages,source={BUILD},target={BUILD}"]
+    mounts += dict.fromkeys(mount for each in installations for mount in each.how.mounts)
+    variables = [("PYTHONDONTWRITEBYTECODE", "1", ""), *tool.variables(recipe)]
+    export = " ".join(["export", *(f"{name}={value}" for name, value, _ in variables)])
+    commands = [command for each in installations for command in each.commands]
+    whys = [*(each.why for each in installations), _NOTHING_STAYS]
+    return [*map(comment, whys), run([export, *commands], Run(mounts=tuple(mounts)))]
+
+
 class BuildTool(Protocol):
     """A tool that installs in the build."""
 
     name: str
+
+    def mounts(self, stage: str) -> tuple[str, ...]:
+        """Return how a RUN sees the tool itself, which is in `stage`."""
+
+    def can_be_mounted(self, recipe: Recipe) -> bool:
+        """Say whether it can install into the last stage, and nothing but the packages stays there."""
+
+    def variables(self, recipe: Recipe) -> list[tuple[str, str, str]]:
+        """Return its settings, as variables with their values, and the reason, which may be empty."""
 
     def check(self, project: ImageProject) -> None:
         """Raise UsageError for a project that it cannot install."""
@@ -93,8 +134,8 @@ class BuildTool(Protocol):
     def install(self, recipe: Recipe, options: str, *, environment: str = VENV, target: str | None = None) -> str:
         """Return the command that installs into an environment, or for its Python into a directory, without dependencies."""
 
-    def packages(self, recipe: Recipe) -> list[str]:
-        """Return the instructions that make the virtual environment with the locked packages."""
+    def packages(self, recipe: Recipe) -> list[Installation]:
+        """Return what makes the virtual environment with the locked packages."""
 
     def wheels(self, recipe: Recipe) -> list[str]:
         """Return the instructions that build the project's wheel, and those of path dependencies, into /wheels."""
@@ -109,6 +150,22 @@ class Uv:
     name = "uv"
     cache = UV_CACHE
 
+    def mounts(self, stage: str) -> tuple[str, ...]:
+        return (f"type=bind,from={stage},source=/usr/local/bin/uv,target=/usr/local/bin/uv",)
+
+    def can_be_mounted(self, recipe: Recipe) -> bool:
+        return not recipe.local_files()
+
+    def variables(self, recipe: Recipe) -> list[tuple[str, str, str]]:
+        when = "A user who is not root can never write bytecode into the environment: it is made once, here."
+        compiled = [("UV_COMPILE_BYTECODE", "1", when), ("PYC_INVALIDATION_MODE", "UNCHECKED_HASH", _BY_CONTENT)]
+        return [
+            *(compiled if recipe.compile_bytecode else []),
+            ("UV_LINK_MODE", "copy", "The cache is another file system, so nothing can be linked from it."),
+            ("UV_PYTHON", "python3", "The Python of the image counts, whatever .python-version says."),
+            ("UV_PYTHON_DOWNLOADS", "never", ""),
+        ]
+
     def create(self, environment: str) -> str:
         return f"uv venv {environment}"
 
@@ -122,41 +179,39 @@ class Uv:
         return {} if reads_lock(project) else exported(project)
 
     def tools(self, recipe: Recipe) -> list[str]:
-        when = "A user who is not root can never write bytecode into the environment: it is made once, here."
-        compiled = [("UV_COMPILE_BYTECODE", "1", when), ("PYC_INVALIDATION_MODE", "UNCHECKED_HASH", _BY_CONTENT)]
         return [
             comment(
                 "Compilers and installers live in this stage and those on top of it: none of them is in the image."
             ),
             run([f"pip install --disable-pip-version-check --root-user-action=ignore uv=={pins.UV}"], _PIP_CACHE),
-            *env(
-                *(compiled if recipe.compile_bytecode else []),
-                ("UV_LINK_MODE", "copy", "The cache is another file system, so nothing can be linked from it."),
-                ("UV_PYTHON", "python3", "The Python of the image counts, whatever .python-version says."),
-                ("UV_PYTHON_DOWNLOADS", "never", ""),
-            ),
+            *env(*self.variables(recipe)),
         ]
 
-    def packages(self, recipe: Recipe) -> list[str]:
+    def packages(self, recipe: Recipe) -> list[Installation]:
         project = recipe.project
         if project.request.lock.format.name == "uv.lock":
-            return self._sync(recipe)
+            return [self._sync(recipe)]
         reads = reads_lock(project)
         source = project.lock_name if reads else HASHED
         request = project.request
         options = pylock_toml.options(request.lock, request.selection) if reads else ["--require-hashes", "--no-deps"]
         best = ["--index-strategy unsafe-best-match"] if project.packages.indexes else []
         forget = [_FORGET_TIMES] if recipe.local_files() else []
-        words = [*options, *best, "-r", shlex.quote(source.rpartition("/")[2])]
+        words = [*options, *best, "-r", shlex.quote(f"{BUILD}/{source.rpartition('/')[2]}")]
         install = self.install(recipe, " ".join(words))
         return [
-            comment("Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."),
-            copy(source, "./") if reads else recipe.copied(HASHED),
-            run([self.create(VENV), install], UV_CACHE),
-            *_unhashed(recipe, [self.install(recipe, f"--no-deps -r {UNHASHED}"), *forget], UV_CACHE, reads=reads),
+            Installation(
+                why=_BY_HASH,
+                files=(copy(source, "./") if reads else recipe.copied(HASHED),),
+                commands=(self.create(VENV), install),
+                how=UV_CACHE,
+            ),
+            *_unhashed(
+                recipe, [self.install(recipe, f"--no-deps -r {BUILD}/{UNHASHED}"), *forget], UV_CACHE, reads=reads
+            ),
         ]
 
-    def _sync(self, recipe: Recipe) -> list[str]:
+    def _sync(self, recipe: Recipe) -> Installation:
         options = recipe.project.request.options
         options_argv = [
             *(f"--extra {name}" for name in options.extras),
@@ -164,17 +219,20 @@ class Uv:
         ]
         members = sorted(f"{directory}/" for directory in recipe.wheels if directory != ".")
         words = [
-            f"UV_PROJECT_ENVIRONMENT={VENV} uv sync --frozen --no-default-groups",
+            f"UV_PROJECT_ENVIRONMENT={VENV} uv sync --project {BUILD} --frozen --no-default-groups",
             "--no-install-project --no-install-workspace --no-install-local",
         ]
         project = recipe.project.directory.as_posix()
         package = f"--package {recipe.project.name}" if project != "." else ""
-        return [
-            comment("uv.lock has a hash for every file; what is downloaded stays in the build's cache."),
-            copy(["pyproject.toml", "uv.lock"], "./"),
-            *(copy(f"{directory}pyproject.toml", f"./{directory}") for directory in members),
-            run([" ".join(filter(None, [*words, package, *options_argv]))], UV_CACHE),
-        ]
+        return Installation(
+            why="uv.lock has a hash for every file; what is downloaded stays in the build's cache.",
+            files=(
+                copy(["pyproject.toml", "uv.lock"], "./"),
+                *(copy(f"{directory}pyproject.toml", f"./{directory}") for directory in members),
+            ),
+            commands=(" ".join(filter(None, [*words, package, *options_argv])),),
+            how=UV_CACHE,
+        )
 
     def wheels(self, recipe: Recipe) -> list[str]:
         build = "uv build --wheel --out-dir /wheels"
@@ -182,16 +240,11 @@ class Uv:
         return [run([*built, _SUM], UV_CACHE)]
 
     def install_wheels(self, recipe: Recipe) -> list[str]:
-        mounts = (
-            "type=bind,from=tools,source=/usr/local/bin/uv,target=/usr/local/bin/uv",
-            "type=bind,from=project,source=/wheels,target=/wheels",
-        )
+        mounts = (*self.mounts("project"), "type=bind,from=project,source=/wheels,target=/wheels")
         compiled = "--compile-bytecode" if recipe.compile_bytecode else "--no-compile-bytecode"
         words = [f"uv pip install --python {VENV} {compiled} --no-cache --no-deps --no-index --find-links /wheels"]
         return [
-            comment(
-                "The installer is mounted, not copied, and writes no bytecode of the standard library into this layer."
-            ),
+            comment(_NOTHING_STAYS),
             comment(
                 "uv notes when it saw the wheel: without that note, the same sources are the same bytes in every build."
             ),
@@ -210,6 +263,9 @@ class _ByPip:
     """What the base image's own pip does."""
 
     cache = _PIP_CACHE
+
+    def mounts(self, _: str) -> tuple[str, ...]:
+        return ()
 
     def create(self, environment: str) -> str:
         return f"python3 -m venv --without-pip {environment}"
@@ -239,6 +295,12 @@ class Pip(_ByPip):
 
     name = "pip"
 
+    def can_be_mounted(self, recipe: Recipe) -> bool:
+        return not recipe.local_files()
+
+    def variables(self, recipe: Recipe) -> list[tuple[str, str, str]]:
+        return [*_by_content(recipe), ("PIP_DISABLE_PIP_VERSION_CHECK", "1", "")]
+
     def check(self, project: ImageProject) -> None:
         pass
 
@@ -248,15 +310,19 @@ class Pip(_ByPip):
     def tools(self, recipe: Recipe) -> list[str]:
         return [
             comment("Compilers live in this stage and those on top of it; pip is the base image's own."),
-            *env(*_by_content(recipe), ("PIP_DISABLE_PIP_VERSION_CHECK", "1", "")),
+            *env(*self.variables(recipe)),
         ]
 
-    def packages(self, recipe: Recipe) -> list[str]:
+    def packages(self, recipe: Recipe) -> list[Installation]:
+        install = self.install(recipe, f"--no-deps --require-hashes -r {BUILD}/{HASHED}")
         return [
-            comment("Every file is compared with its hash in the lock; what is downloaded stays in the build's cache."),
-            recipe.copied(HASHED),
-            run([self.create(VENV), self.install(recipe, f"--no-deps --require-hashes -r {HASHED}")], _PIP_CACHE),
-            *_unhashed(recipe, [self.install(recipe, f"--no-deps -r {UNHASHED}")], _PIP_CACHE, reads=False),
+            Installation(
+                why=_BY_HASH,
+                files=(recipe.copied(HASHED),),
+                commands=(self.create(VENV), install),
+                how=_PIP_CACHE,
+            ),
+            *_unhashed(recipe, [self.install(recipe, f"--no-deps -r {BUILD}/{UNHASHED}")], _PIP_CACHE, reads=False),
         ]
 
     def wheels(self, recipe: Recipe) -> list[str]:
@@ -271,6 +337,12 @@ class Poetry(_ByPip):
 
     name = "poetry"
 
+    def can_be_mounted(self, recipe: Recipe) -> bool:
+        return False  # its environment is copied, as in the recipe that teams know
+
+    def variables(self, recipe: Recipe) -> list[tuple[str, str, str]]:
+        return _by_content(recipe)
+
     def check(self, project: ImageProject) -> None:
         if project.request.lock.format.name != "poetry.lock":
             msg = f"Poetry does not install {project.lock_name}"
@@ -284,10 +356,10 @@ class Poetry(_ByPip):
         return [
             comment("Poetry has an environment of its own, apart from what it installs; none of it is in the image."),
             run(["python3 -m venv /opt/poetry", install], _PIP_CACHE),
-            *env(*_by_content(recipe)),
+            *env(*self.variables(recipe)),
         ]
 
-    def packages(self, recipe: Recipe) -> list[str]:
+    def packages(self, recipe: Recipe) -> list[Installation]:
         options = recipe.project.request.options
         options_argv = [
             *(f"--extras {name}" for name in options.extras),
@@ -300,10 +372,18 @@ class Poetry(_ByPip):
             options_argv = [option for option in options_argv if not option.startswith("--with")]
         cache = Run(mounts=("type=cache,target=/root/.cache/pypoetry", "type=secret,id=netrc,target=/root/.netrc"))
         return [
-            comment("Poetry fills the environment that is active, so that it is made at the path where it stays."),
-            copy(["pyproject.toml", "poetry.lock"], "./"),
-            *(copy(directory, f"./{directory}/") for directory in map(str, recipe.project.packages.directories)),
-            run([self.create(VENV), " ".join([*words, *options_argv])], cache),
+            Installation(
+                why="Poetry fills the environment that is active, so that it is made at the path where it stays.",
+                files=(
+                    copy(["pyproject.toml", "poetry.lock"], "./"),
+                    *(
+                        copy(directory, f"./{directory}/")
+                        for directory in map(str, recipe.project.packages.directories)
+                    ),
+                ),
+                commands=(self.create(VENV), " ".join([*words, *options_argv])),
+                how=cache,
+            )
         ]
 
     def wheels(self, recipe: Recipe) -> list[str]:
@@ -327,25 +407,24 @@ def exported(project: ImageProject) -> dict[str, str]:
     return files
 
 
-def _unhashed(recipe: Recipe, install: list[str], how: Run, *, reads: bool) -> list[str]:
+def _unhashed(recipe: Recipe, install: list[str], how: Run, *, reads: bool) -> list[Installation]:
     rest = [line for line in recipe.project.packages.unhashed if line.kind != "directory"]
     if reads or not rest:
         return []
     names = ", ".join(f"{line.name} ({line.kind})" for line in rest)
     return [
-        comment(f"Without a hash in the lock, so the check stays on for the others: {names}."),
-        *recipe.local_files(),
-        recipe.copied(UNHASHED),
-        run(install, how),
+        Installation(
+            why=f"Without a hash in the lock, so the check stays on for the others: {names}.",
+            files=(*recipe.local_files(), recipe.copied(UNHASHED)),
+            commands=tuple(install),
+            how=how,
+        )
     ]
 
 
 def _by_content(recipe: Recipe) -> list[tuple[str, str, str]]:
-    """Return what makes pip's and Poetry's `.pyc` hold, whatever times a builder gives to files: py_compile looks at it.
-
-    The time is the first that a ZIP file can have, since build backends look at it too.
-    """
-    return [("SOURCE_DATE_EPOCH", "315532800", _BY_CONTENT)] if recipe.compile_bytecode else []
+    """Return what makes pip's and Poetry's `.pyc` hold, whatever times a builder gives to files: py_compile looks at it."""
+    return [("SOURCE_DATE_EPOCH", str(FIRST_OF_1980), _BY_CONTENT)] if recipe.compile_bytecode else []
 
 
 def _compiled(recipe: Recipe) -> str:

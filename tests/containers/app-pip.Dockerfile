@@ -16,13 +16,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     python3 -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv/bin/python install --compile --no-deps --require-hashes -r container-requirements.txt
+    && pip --python /opt/venv/bin/python install --compile --no-deps --require-hashes -r /build/container-requirements.txt
 # Without a hash in the lock, so the check stays on for the others: lib (git).
 COPY container-unhashed.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    pip --python /opt/venv/bin/python install --compile --no-deps -r container-unhashed.txt
+    pip --python /opt/venv/bin/python install --compile --no-deps -r /build/container-unhashed.txt
 
 # A change of the sources begins here: the packages above stay as they are.
 FROM tools AS project
@@ -37,7 +37,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
-    && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+    && SOURCE_DATE_EPOCH=315532800 useradd --uid 1000 --gid 1000 --create-home --no-log-init app
 ENV PATH=/opt/venv/bin:$PATH \
 # Without it, a process that is killed loses what it has printed.
     PYTHONUNBUFFERED=1

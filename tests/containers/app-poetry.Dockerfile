@@ -27,7 +27,7 @@ RUN /opt/poetry/bin/poetry build --no-interaction --format wheel --output /wheel
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
-    && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+    && SOURCE_DATE_EPOCH=315532800 useradd --uid 1000 --gid 1000 --create-home --no-log-init app
 ENV PATH=/opt/venv/bin:$PATH \
 # Without it, a process that is killed loses what it has printed.
     PYTHONUNBUFFERED=1

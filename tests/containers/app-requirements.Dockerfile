@@ -26,13 +26,13 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     uv venv /opt/venv \
-    && uv pip install --python /opt/venv --require-hashes --no-deps -r container-requirements.txt
+    && uv pip install --python /opt/venv --require-hashes --no-deps -r /build/container-requirements.txt
 # Without a hash in the lock, so the check stays on for the others: lib (git).
 COPY container-unhashed.txt ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    uv pip install --python /opt/venv --no-deps -r container-unhashed.txt
+    uv pip install --python /opt/venv --no-deps -r /build/container-unhashed.txt
 
 # A change of the sources begins here: the packages above stay as they are.
 FROM tools AS project
@@ -47,7 +47,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
-    && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+    && SOURCE_DATE_EPOCH=315532800 useradd --uid 1000 --gid 1000 --create-home --no-log-init app
 ENV PATH=/opt/venv/bin:$PATH \
 # Without it, a process that is killed loses what it has printed.
     PYTHONUNBUFFERED=1
@@ -58,7 +58,7 @@ COPY --from=packages /opt/venv /opt/venv
 COPY --from=project /wheels.sha256 /opt/
 # The installer is mounted, not copied, and writes no bytecode of the standard library into this layer.
 # uv notes when it saw the wheel: without that note, the same sources are the same bytes in every build.
-RUN --mount=type=bind,from=tools,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+RUN --mount=type=bind,from=project,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,from=project,source=/wheels,target=/wheels \
     PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     uv pip install --python /opt/venv --compile-bytecode --no-cache --no-deps --no-index --find-links /wheels hello-app \

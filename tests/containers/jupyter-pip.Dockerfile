@@ -18,35 +18,36 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 RUN mkdir -p /opt/jupyter/etc/jupyter \
     && printf '%s\n' '{"ServerApp": {"allow_origin": "https://colab.research.google.com", "allow_credentials": true, "tornado_settings": {"headers": {"Access-Control-Allow-Private-Network": "true"}}}, "KernelSpecManager": {"ensure_native_kernel": false}}' > /opt/jupyter/etc/jupyter/jupyter_server_config.json
 
+# What the last stage installs from: of this, only the checksums are copied.
 FROM tools AS packages
 WORKDIR /build
-# Every file is compared with its hash in the lock; what is downloaded stays in the build's cache.
 COPY container-requirements.txt ./
-RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    --mount=type=secret,id=netrc,target=/root/.netrc \
-    python3 -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv/bin/python install --compile --no-deps --require-hashes -r container-requirements.txt
-# What a kernel needs and the lock file does not have is beside the environment, not in it.
 COPY container-kernel.txt ./
-RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    --mount=type=secret,id=netrc,target=/root/.netrc \
-    pip --python /opt/venv/bin/python install --compile --target /opt/kernel --require-hashes --no-deps -r container-kernel.txt
-RUN PYTHONPATH=/opt/kernel /opt/venv/bin/python -m ipykernel install --prefix /opt/jupyter --name py312 --display-name 'Python 3.12 (hello-app)' --env PYTHONPATH /opt/kernel
+RUN find /build -type f -exec sha256sum {} + > /packages.sha256 \
+    && sort --output=/packages.sha256 /packages.sha256
 
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
-    && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+    && SOURCE_DATE_EPOCH=315532800 useradd --uid 1000 --gid 1000 --create-home --no-log-init app
 ENV PATH=/opt/venv/bin:$PATH \
 # Without it, a process that is killed loses what it has printed.
     PYTHONUNBUFFERED=1
-# At the path it was made for: the first lines of its programs name that path.
-COPY --from=packages /opt/venv /opt/venv
 COPY --from=server /opt/jupyter /opt/jupyter
-COPY --from=packages /opt/kernel /opt/kernel
-COPY --from=packages /opt/jupyter/share/jupyter/kernels /opt/jupyter/share/jupyter/kernels
+# Other packages change this file: buildah and podman do not look into what is mounted below.
+COPY --from=packages /packages.sha256 /opt/
+# Every file is compared with its hash in the lock; what is downloaded stays in the build's cache.
+# What a kernel needs and the lock file does not have is beside the environment, not in it.
+# The installer is mounted, not copied, and writes no bytecode of the standard library into this layer.
+RUN --mount=type=bind,from=packages,source=/build,target=/build \
+    --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    export PYTHONDONTWRITEBYTECODE=1 SOURCE_DATE_EPOCH=315532800 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    && python3 -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install --compile --no-deps --require-hashes -r /build/container-requirements.txt \
+    && pip --python /opt/venv/bin/python install --compile --target /opt/kernel --require-hashes --no-deps -r /build/container-kernel.txt \
+    && PYTHONPATH=/opt/kernel /opt/venv/bin/python -m ipykernel install --prefix /opt/jupyter --name py312 --display-name 'Python 3.12 (hello-app)' --env PYTHONPATH /opt/kernel
 # Notebooks are saved where they stand, so they belong to the user.
 WORKDIR /work
 COPY --chown=1000:1000 . ./

@@ -35,8 +35,8 @@ COPY container-kernel.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=netrc,target=/root/.netrc \
-    pip --python /opt/venv/bin/python install --compile --target /opt/kernel --require-hashes --no-deps -r container-kernel.txt
-RUN PYTHONPATH=/opt/kernel /opt/venv/bin/python -m ipykernel install --prefix /opt/jupyter --name py312 --display-name 'Python 3.12 (hello-app)' --env PYTHONPATH /opt/kernel
+    pip --python /opt/venv/bin/python install --compile --target /opt/kernel --require-hashes --no-deps -r /build/container-kernel.txt \
+    && PYTHONPATH=/opt/kernel /opt/venv/bin/python -m ipykernel install --prefix /opt/jupyter --name py312 --display-name 'Python 3.12 (hello-app)' --env PYTHONPATH /opt/kernel
 
 # A change of the sources begins here: the packages above stay as they are.
 FROM tools AS project
@@ -48,7 +48,7 @@ RUN /opt/poetry/bin/poetry build --no-interaction --format wheel --output /wheel
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
-    && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+    && SOURCE_DATE_EPOCH=315532800 useradd --uid 1000 --gid 1000 --create-home --no-log-init app
 ENV PATH=/opt/venv/bin:$PATH \
 # Without it, a process that is killed loses what it has printed.
     PYTHONUNBUFFERED=1

@@ -28,21 +28,13 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 RUN mkdir -p /opt/jupyter/etc/jupyter \
     && printf '%s\n' '{"ServerApp": {"allow_origin": "https://colab.research.google.com", "allow_credentials": true, "tornado_settings": {"headers": {"Access-Control-Allow-Private-Network": "true"}}}, "KernelSpecManager": {"ensure_native_kernel": false}}' > /opt/jupyter/etc/jupyter/jupyter_server_config.json
 
+# What the last stage installs from: of this, only the checksums are copied.
 FROM tools AS packages
 WORKDIR /build
-# uv.lock has a hash for every file; what is downloaded stays in the build's cache.
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
-    --mount=type=secret,id=netrc,target=/root/.netrc \
-    UV_PROJECT_ENVIRONMENT=/opt/venv uv sync --frozen --no-default-groups --no-install-project --no-install-workspace --no-install-local
-# What a kernel needs and the lock file does not have is beside the environment, not in it.
 COPY container-kernel.txt ./
-RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
-    --mount=type=secret,id=netrc,target=/root/.netrc \
-    uv pip install --python /opt/venv --target /opt/kernel --require-hashes --no-deps -r container-kernel.txt
-RUN PYTHONPATH=/opt/kernel /opt/venv/bin/python -m ipykernel install --prefix /opt/jupyter --name py312 --display-name 'Python 3.12 (hello-app)' --env PYTHONPATH /opt/kernel
+RUN find /build -type f -exec sha256sum {} + > /packages.sha256 \
+    && sort --output=/packages.sha256 /packages.sha256
 
 # A change of the sources begins here: the packages above stay as they are.
 FROM tools AS project
@@ -57,20 +49,30 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
-    && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+    && SOURCE_DATE_EPOCH=315532800 useradd --uid 1000 --gid 1000 --create-home --no-log-init app
 ENV PATH=/opt/venv/bin:$PATH \
 # Without it, a process that is killed loses what it has printed.
     PYTHONUNBUFFERED=1
-# At the path it was made for: the first lines of its programs name that path.
-COPY --from=packages /opt/venv /opt/venv
 COPY --from=server /opt/jupyter /opt/jupyter
-COPY --from=packages /opt/kernel /opt/kernel
-COPY --from=packages /opt/jupyter/share/jupyter/kernels /opt/jupyter/share/jupyter/kernels
+# Other packages change this file: buildah and podman do not look into what is mounted below.
+COPY --from=packages /packages.sha256 /opt/
+# uv.lock has a hash for every file; what is downloaded stays in the build's cache.
+# What a kernel needs and the lock file does not have is beside the environment, not in it.
+# The installer is mounted, not copied, and writes no bytecode of the standard library into this layer.
+RUN --mount=type=bind,from=packages,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=bind,from=packages,source=/build,target=/build \
+    --mount=type=cache,target=/root/.cache/uv \
+    --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    export PYTHONDONTWRITEBYTECODE=1 UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH UV_LINK_MODE=copy UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never \
+    && UV_PROJECT_ENVIRONMENT=/opt/venv uv sync --project /build --frozen --no-default-groups --no-install-project --no-install-workspace --no-install-local \
+    && uv pip install --python /opt/venv --target /opt/kernel --require-hashes --no-deps -r /build/container-kernel.txt \
+    && PYTHONPATH=/opt/kernel /opt/venv/bin/python -m ipykernel install --prefix /opt/jupyter --name py312 --display-name 'Python 3.12 (hello-app)' --env PYTHONPATH /opt/kernel
 # A change of the wheels changes this file: buildah and podman do not look into what is mounted below.
 COPY --from=project /wheels.sha256 /opt/
 # The installer is mounted, not copied, and writes no bytecode of the standard library into this layer.
 # uv notes when it saw the wheel: without that note, the same sources are the same bytes in every build.
-RUN --mount=type=bind,from=tools,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+RUN --mount=type=bind,from=project,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
     --mount=type=bind,from=project,source=/wheels,target=/wheels \
     PYTHONDONTWRITEBYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     uv pip install --python /opt/venv --compile-bytecode --no-cache --no-deps --no-index --find-links /wheels hello-app \

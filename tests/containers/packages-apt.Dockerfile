@@ -26,7 +26,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
     --mount=type=secret,id=netrc,target=/root/.netrc \
     uv venv /opt/venv \
-    && uv pip install --python /opt/venv --require-hashes --no-deps -r container-requirements.txt
+    && uv pip install --python /opt/venv --require-hashes --no-deps -r /build/container-requirements.txt
 # The libraries that run are those that the compiled files load, not the -dev packages that compiled them.
 RUN (find /opt/venv -name '*.so*' -type f -exec ldd {} + > /tmp/needed 2>/dev/null || true) \
     && sed -n 's#^.*=> /\(usr/\)\{0,1\}\(lib/[^ ]*\) .*#*/\2#p' /tmp/needed > /tmp/files \
@@ -42,7 +42,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
-    && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+    && SOURCE_DATE_EPOCH=315532800 useradd --uid 1000 --gid 1000 --create-home --no-log-init app
 ENV PATH=/opt/venv/bin:$PATH \
 # Without it, a process that is killed loses what it has printed.
     PYTHONUNBUFFERED=1

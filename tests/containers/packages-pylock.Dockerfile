@@ -14,25 +14,32 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_PYTHON=python3 \
     UV_PYTHON_DOWNLOADS=never
 
+# What the last stage installs from: of this, only the checksums are copied.
 FROM tools AS packages
 WORKDIR /build
-# Every file is compared with its hash in the lock; what is downloaded stays in the build's cache.
 COPY pylock.toml ./
-RUN --mount=type=cache,target=/root/.cache/uv \
-    --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
-    --mount=type=secret,id=netrc,target=/root/.netrc \
-    uv venv /opt/venv \
-    && uv pip install --python /opt/venv -r pylock.toml
+RUN find /build -type f -exec sha256sum {} + > /packages.sha256 \
+    && sort --output=/packages.sha256 /packages.sha256
 
 FROM python:3.12-slim-bookworm AS runtime
 # Not root; by number below, so that Kubernetes can see it; with a home, where libraries keep their settings.
 RUN groupadd --gid 1000 app \
-    && useradd --uid 1000 --gid 1000 --create-home --no-log-init app
+    && SOURCE_DATE_EPOCH=315532800 useradd --uid 1000 --gid 1000 --create-home --no-log-init app
 ENV PATH=/opt/venv/bin:$PATH \
 # Without it, a process that is killed loses what it has printed.
     PYTHONUNBUFFERED=1
-# At the path it was made for: the first lines of its programs name that path.
-COPY --from=packages /opt/venv /opt/venv
+# Other packages change this file: buildah and podman do not look into what is mounted below.
+COPY --from=packages /packages.sha256 /opt/
+# Every file is compared with its hash in the lock; what is downloaded stays in the build's cache.
+# The installer is mounted, not copied, and writes no bytecode of the standard library into this layer.
+RUN --mount=type=bind,from=packages,source=/usr/local/bin/uv,target=/usr/local/bin/uv \
+    --mount=type=bind,from=packages,source=/build,target=/build \
+    --mount=type=cache,target=/root/.cache/uv \
+    --mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml \
+    --mount=type=secret,id=netrc,target=/root/.netrc \
+    export PYTHONDONTWRITEBYTECODE=1 UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH UV_LINK_MODE=copy UV_PYTHON=python3 UV_PYTHON_DOWNLOADS=never \
+    && uv venv /opt/venv \
+    && uv pip install --python /opt/venv -r /build/pylock.toml
 # The sources come last, and are root's: the process cannot change them.
 WORKDIR /app
 COPY . ./
