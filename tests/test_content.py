@@ -135,6 +135,29 @@ def test_an_odd_record_is_damage_and_no_traceback(tree, text):
     assert "first" in content.Survey(tree).broken()
 
 
+@pytest.mark.parametrize("is_alone", [True, False])
+@pytest.mark.parametrize("damage", ["gone", "a directory"])
+def test_a_package_without_a_record_is_damage(tree, is_alone, damage):
+    record = tree / "lib/python3.11/site-packages/first-1.0.dist-info/RECORD"
+    record.unlink()
+    if damage == "a directory":
+        record.mkdir()
+    if is_alone:
+        shutil.rmtree(record.parent.with_name("second-2.0.dist-info"))
+    (found,) = content.Survey(tree).broken()["first"]
+    assert str(found) == "lib/python3.11/site-packages/first-1.0.dist-info/RECORD is missing (first 1.0)"
+
+
+def test_a_vendored_package_needs_no_record(tmp_path):
+    files = {
+        "outer/_vendor/inner-1.0.dist-info/METADATA": "Name: inner\nVersion: 1.0\n",
+        "other-1.0.dist-info/METADATA": "Name: other\nVersion: 1.0\n",
+        "outer-1.0.dist-info/METADATA": "Name: outer\nVersion: 1.0\n",
+    }
+    site(tmp_path / "env", write_archive(tmp_path / "outer.whl", files, "outer-1.0.dist-info"))
+    assert content.Survey(tmp_path / "env").broken() == {}
+
+
 def test_other_hashes_than_sha256_count(tmp_path):
     root = tmp_path / "env"
     directory = site(root, write_wheel(tmp_path, "first", "1.0"))
@@ -420,6 +443,22 @@ def test_a_file_changed_in_one_environment_is_not_changed_in_the_next(two, wheel
     lock(other, wheels, "first")
     fill(other)
     assert "infected" not in module(other, "first").read_text()
+
+
+@pytest.mark.parametrize("damage", ["gone", "a directory"])
+def test_a_package_that_uv_has_installed_by_half_is_installed_anew(two, wheels, tmp_path, damage):
+    """uv fails where it has unpacked no RECORD, and passes what it left of the package by when it is started again."""
+    (cached,) = (tmp_path / "uv-cache").glob("archive-v*/*/first-1.0.dist-info/RECORD")
+    cached.unlink()
+    if damage == "a directory":
+        cached.mkdir()
+    other = tmp_path / "other"
+    other.mkdir()
+    lock(other, wheels, "first", "second")
+    fill(other)
+    assert content.Survey(other / ".venv").metadata.keys() == content.Survey(two / ".venv").metadata.keys()
+    assert os.access(other / ".venv/bin/first", os.X_OK)
+    assert wrong(other / ".venv") == []
 
 
 @pytest.mark.parametrize("damage", ["truncated", "gone", "appended", "a directory"])
