@@ -20,7 +20,7 @@ from small_wheels import write_archive, write_wheel
 from test_installers import fill
 
 import colab_env
-from colab_env import cli, content, diagnose, proving, setting_up, steps, uv
+from colab_env import cli, content, diagnose, poetry, proving, setting_up, steps, uv
 from colab_env.errors import DamagedError, DiskFullError, HashMismatchError, MissingStepError
 from colab_env.machine import Machine
 
@@ -490,6 +490,22 @@ def test_metadata_that_uv_cannot_install_from_its_cache_is_fetched_anew(two, whe
     assert module(other, "first").is_file()
 
 
+@pytest.mark.parametrize("kept", ["simple-v*/**/first.rkyv", "wheels-v*/**/*.http", "wheels-v*/**/*.msgpack"])
+def test_a_directory_in_the_place_of_a_file_of_uvs_cache_is_taken_away(two, wheels, tmp_path, kept):
+    """uv writes anew whatever else is wrong there; its own words of this one name a download that failed."""
+    (cached,) = (
+        path for path in (tmp_path / "uv-cache").glob(kept) if "first" in path.parts[-2:] or "first" in path.name
+    )
+    cached.unlink()
+    (cached / "inside").mkdir(parents=True)
+    other = tmp_path / "other"
+    other.mkdir()
+    lock(other, wheels, "first", "second")
+    fill(other)
+    assert cached.is_file()
+    assert wrong(other / ".venv") == []
+
+
 def test_a_wheel_that_was_published_with_a_wrong_record_is_installed_with_a_note(wheels, project):
     files = {"odd.py": "x = 1\n", "odd-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n"}
     files["odd-1.0.dist-info/WHEEL"] = (
@@ -678,6 +694,26 @@ def test_an_environment_of_an_older_version_is_compared_with_what_packages_list(
     part = next(each for each in colab_env.verify(two, repair=True).parts if each.name == "Environment")
     assert part.repaired
     assert part.note is None
+
+
+@pytest.mark.network
+def test_poetry_without_its_receipt_is_damaged_and_made_anew(machine, project):
+    """The file beside it says whose it is; else it stood in everybody's way as a stranger's, and `verify` said nothing."""
+    (project / "requirements.txt").write_text("six==1.17.0\n")
+    setting_up.setup(project=project)
+    home = poetry.home(Machine.detect())
+    shared = home.resolve()
+    home.unlink()  # a link to that of all tests
+    shutil.copytree(shared, home, symlinks=True)
+    receipt = home / "colab-env.json"
+    before = receipt.read_bytes()
+    receipt.unlink()
+    assert [part.name for part in colab_env.verify(project).parts if part.damaged] == ["Poetry"]
+    assert colab_env.verify(project, repair=True).ok
+    assert receipt.read_bytes() == before
+    receipt.unlink()
+    assert steps.install_poetry().changed
+    assert colab_env.verify(project).ok
 
 
 def test_the_command_ends_with_a_code_of_its_own(two, capsys):
