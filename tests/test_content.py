@@ -335,6 +335,24 @@ def test_a_compiled_file_that_is_not_of_its_source_is_found(compiled, change):
     assert len(judged(compiled)) == 1
 
 
+@pytest.mark.parametrize("field", ["co_stacksize", "co_varnames", "co_qualname"])
+def test_what_a_comparison_of_code_leaves_out_is_found(compiled, field):
+    python, _, path = compiled
+    code = (
+        "import marshal, sys\nfrom pathlib import Path\npath, field = Path(sys.argv[1]), sys.argv[2]\n"
+        "data = path.read_bytes()\ncode = marshal.loads(data[16:])\n"
+        "inner = next(each for each in code.co_consts if hasattr(each, 'co_code') and each.co_name == 'greet')\n"
+        "old = getattr(inner, field, None)\n"
+        "if old is None: sys.exit(3)\n"
+        "new = old + 1 if isinstance(old, int) else ('other',) if isinstance(old, tuple) else 'other'\n"
+        "consts = tuple(inner.replace(**{field: new}) if each is inner else each for each in code.co_consts)\n"
+        "path.write_bytes(data[:16] + marshal.dumps(code.replace(co_consts=consts)))\n"
+    )
+    if subprocess.run([python, "-c", code, path, field], check=False).returncode == 3:
+        pytest.skip("this Python's code has no such field")
+    assert len(judged(compiled)) == 1
+
+
 def test_every_damage_to_compiled_files_is_survived(compiled):
     python, tree, path = compiled
     whole, chosen = path.read_bytes(), random.Random(1)
