@@ -143,7 +143,8 @@ class Survey:
                 damage = Damage(path=path, wrong=how, distribution=_displayed(info), info=info, promised=promised)
                 broken.setdefault(name_of(info), []).append(damage)
         for info in self._unrecorded():
-            damage = Damage(path=f"{info}/RECORD", wrong="is missing", distribution=_displayed(info), info=info)
+            wrong_how = "is not whole" if info in self.records else "is missing"
+            damage = Damage(path=f"{info}/RECORD", wrong=wrong_how, distribution=_displayed(info), info=info)
             broken.setdefault(name_of(info), []).append(damage)
         return broken
 
@@ -244,13 +245,24 @@ class Survey:
                 yield path, sorted(sharers[package])
 
     def _unrecorded(self) -> list[str]:
-        """Return the .dist-info directories without a RECORD: uv leaves them where it fails, and then takes them for whole."""
+        """Return the .dist-info directories that uv leaves where it fails, and then takes for whole: their RECORD is none.
+
+        One that has lost its end does not name itself, and INSTALLER, which comes after it, is not there.
+        """
         infos = {
             f"{info}.dist-info"
             for info, inside, _ in (path.partition(".dist-info/") for path in self.digests)
             if inside
         }
-        return sorted(info for info in _outermost(infos) - self.records.keys() if f"{info}/METADATA" not in self.owners)
+        without = {info for info in _outermost(infos) - self.records.keys() if f"{info}/METADATA" not in self.owners}
+        half = {
+            info for info in self.records if f"{info}/INSTALLER" not in self.digests and not self._names_itself(info)
+        }
+        return sorted(without | half)
+
+    def _names_itself(self, info: str) -> bool:
+        own = f"{os.path.basename(info)}/RECORD"  # noqa: PTH119
+        return any(len(row) > 2 and row[0].endswith(own) for row in record_rows(self.directory / info / "RECORD"))
 
     def _is_record(self, path: str) -> bool:
         return path.endswith("/RECORD") and path.removesuffix("/RECORD") in self.records

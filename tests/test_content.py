@@ -148,6 +148,13 @@ def test_a_package_without_a_record_is_damage(tree, is_alone, damage):
     assert str(found) == "lib/python3.11/site-packages/first-1.0.dist-info/RECORD is missing (first 1.0)"
 
 
+def test_a_record_that_lost_its_own_line_is_damage_where_no_installer_came_to_its_end(tree):
+    record = tree / "lib/python3.11/site-packages/first-1.0.dist-info/RECORD"
+    record.write_text("".join(line for line in record.read_text().splitlines(keepends=True) if "RECORD" not in line))
+    (found,) = content.Survey(tree).broken()["first"]
+    assert str(found).endswith("first-1.0.dist-info/RECORD is not whole (first 1.0)")
+
+
 def test_a_vendored_package_needs_no_record(tmp_path):
     files = {
         "outer/_vendor/inner-1.0.dist-info/METADATA": "Name: inner\nVersion: 1.0\n",
@@ -463,18 +470,22 @@ def test_a_file_changed_in_one_environment_is_not_changed_in_the_next(two, wheel
     assert "infected" not in module(other, "first").read_text()
 
 
-@pytest.mark.parametrize("damage", ["gone", "a directory"])
+@pytest.mark.parametrize("damage", ["gone", "a directory", "without its end"])
 def test_a_package_that_uv_has_installed_by_half_is_installed_anew(two, wheels, tmp_path, damage):
     """uv fails where it has unpacked no RECORD, and passes what it left of the package by when it is started again."""
     (cached,) = (tmp_path / "uv-cache").glob("archive-v*/*/first-1.0.dist-info/RECORD")
+    text = cached.read_text()
     cached.unlink()
     if damage == "a directory":
         cached.mkdir()
+    elif damage == "without its end":
+        cached.write_text(text.rpartition(",,")[0])
     other = tmp_path / "other"
     other.mkdir()
     lock(other, wheels, "first", "second")
     fill(other)
     assert content.Survey(other / ".venv").metadata.keys() == content.Survey(two / ".venv").metadata.keys()
+    assert (module(other, "first").with_name("first-1.0.dist-info") / "INSTALLER").is_file()
     assert os.access(other / ".venv/bin/first", os.X_OK)
     assert wrong(other / ".venv") == []
 
