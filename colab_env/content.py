@@ -105,11 +105,7 @@ class Survey:
     def records(self) -> dict[str, dict[str, str]]:
         """Return, for each .dist-info directory, the digests that its RECORD promises, by path."""
         records = [path.removesuffix("/RECORD") for path in self.digests if path.endswith(".dist-info/RECORD")]
-        # What a package has vendored, RECORDs included, is content of that package.
-        parents = {os.path.dirname(path) for path in records}  # noqa: PTH120
-        tops = {parent for parent in parents if not any(_is_below(parent, other) for other in parents)}
-        infos = (path for path in records if os.path.dirname(path) in tops)  # noqa: PTH120
-        return {info: dict(self._promised(info)) for info in sorted(infos)}
+        return {info: dict(self._promised(info)) for info in sorted(_outermost(records))}
 
     @cached_property
     def metadata(self) -> dict[str, dict[str, str]]:
@@ -146,6 +142,10 @@ class Survey:
                 promised = self.records[info].get(path, "")
                 damage = Damage(path=path, wrong=how, distribution=_displayed(info), info=info, promised=promised)
                 broken.setdefault(name_of(info), []).append(damage)
+        for info in self._unrecorded():
+            wrong_how = "is not whole" if info in self.records else "is missing"
+            damage = Damage(path=f"{info}/RECORD", wrong=wrong_how, distribution=_displayed(info), info=info)
+            broken.setdefault(name_of(info), []).append(damage)
         return broken
 
     def content(self, hashes: Mapping[str, Collection[str]], before: Content | None = None) -> Content:
@@ -244,6 +244,26 @@ class Survey:
             if package in sharers and package and not is_expected:
                 yield path, sorted(sharers[package])
 
+    def _unrecorded(self) -> list[str]:
+        """Return the .dist-info directories that uv leaves where it fails, and then takes for whole: their RECORD is none.
+
+        One that has lost its end does not name itself, and INSTALLER, which comes after it, is not there.
+        """
+        infos = {
+            f"{info}.dist-info"
+            for info, inside, _ in (path.partition(".dist-info/") for path in self.digests)
+            if inside
+        }
+        without = {info for info in _outermost(infos) - self.records.keys() if f"{info}/METADATA" not in self.owners}
+        half = {
+            info for info in self.records if f"{info}/INSTALLER" not in self.digests and not self._names_itself(info)
+        }
+        return sorted(without | half)
+
+    def _names_itself(self, info: str) -> bool:
+        own = f"{os.path.basename(info)}/RECORD"  # noqa: PTH119
+        return any(len(row) > 2 and row[0].endswith(own) for row in record_rows(self.directory / info / "RECORD"))
+
     def _is_record(self, path: str) -> bool:
         return path.endswith("/RECORD") and path.removesuffix("/RECORD") in self.records
 
@@ -330,6 +350,14 @@ def _package(path: str, sites: Collection[str]) -> str:
         return ""
     name, slash, _ = path[len(site) + bool(site) :].partition("/")
     return f"{site}/{name}" if slash else ""
+
+
+def _outermost(infos: Iterable[str]) -> set[str]:
+    """Leave out the .dist-info directories that a package has vendored: all that is in them is content of that package."""
+    parents = {info: os.path.dirname(info) for info in infos}  # noqa: PTH120
+    tops = {*parents.values()}
+    tops = {parent for parent in tops if not any(_is_below(parent, other) for other in tops)}
+    return {info for info, parent in parents.items() if parent in tops}
 
 
 def _is_below(path: str, parent: str) -> bool:

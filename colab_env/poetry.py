@@ -79,6 +79,13 @@ def home(machine: Machine) -> Path:
     return machine.data / "poetry"
 
 
+def is_ours(machine: Machine) -> bool:
+    """Say whether its environment is colab-env's, by either of the two files that say so: one may be lost."""
+    from colab_env import content
+
+    return _state.is_marked(home(machine)) or content.read(home(machine)) is not None
+
+
 def health_check(machine: Machine, *, version: str | None) -> str | None:
     """Return why Poetry or its command has to be installed, or None. Reads files, starts nothing."""
     return missing(machine, version=version) or _command_problem(machine)
@@ -112,7 +119,7 @@ def install(machine: Machine, *, version: str | None, installer: WheelInstaller,
     from colab_env import content
 
     requested = version or pins.POETRY
-    with _transactions.replacing(home(machine)):
+    with _transactions.replacing(home(machine), is_ours=lambda _: is_ours(machine)):
 
         def fill() -> None:
             _files.empty(home(machine))

@@ -174,7 +174,7 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
         ),
     ]
     home = poetry.home(machine)
-    if _state.is_marked(home):
+    if poetry.is_ours(machine):
         version = poetry.installed_version(machine)
         tool = _Tree(
             name="Poetry",

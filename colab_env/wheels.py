@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_env import _process, content, index, package_names
+from colab_env import _files, _process, content, index, package_names
 from colab_env.errors import CommandError, DiskFullError, HashMismatchError, NetworkError
 
 _TORN = re.compile(r"Failed to install: \S+ \(([\w.-]+)==")
+_IN_THE_WAY = re.compile(r"(?: to |`)(/(?:(?! to /|: )[^`])+)`?: Is a directory \(os error 21\)")
 # uv's words, then pip's.
 _UNREACHED = re.compile(
     "Failed to fetch|Failed to download(?! and build)|error sending request|Max retries exceeded|NewConnectionError"
@@ -150,16 +152,31 @@ class WheelInstaller:
 def healing(
     run: Callable[[], object], *, uv: Path | None, environ: Mapping[str, str], forgotten: frozenset[str] = frozenset()
 ) -> None:
-    """Run an installation; where uv finds what it had unpacked damaged, that is fetched anew, once for each distribution."""
+    """Run an installation; where uv finds its cache damaged, that part of it is fetched anew, once for each.
+
+    It tells what it had unpacked of a distribution, and directories that stand where it keeps a file.
+    """
     try:
         run()
     except CommandError as error:
-        torn = {match[1] for line in error.lines if (match := _TORN.search(line))} - forgotten
-        if uv is None or not torn:
+        text = " ".join(map(str.strip, error.lines))  # long ones are wrapped
+        torn = {*_TORN.findall(text)} - forgotten
+        in_the_way = _in_the_way(text, cache(environ)) - forgotten
+        if uv is None or not torn | in_the_way:
             raise
+        for path in in_the_way:
+            _files.discard(Path(path))
         # Each name is fetched anew once: what is torn again comes so from the index.
-        forget(torn, uv=uv, environ=environ)
-        healing(run, uv=uv, environ=environ, forgotten=forgotten | torn)
+        if torn:
+            forget(torn, uv=uv, environ=environ)
+        healing(run, uv=uv, environ=environ, forgotten=forgotten | torn | in_the_way)
+
+
+def _in_the_way(text: str, directory: Path) -> set[str]:
+    """Return the directories in uv's cache that it says it cannot use as files."""
+    top = os.path.realpath(directory)
+    paths = _IN_THE_WAY.findall(text)
+    return {path for path in paths if os.path.realpath(path).startswith(f"{top}/") and Path(path).is_dir()}
 
 
 def cache(environ: Mapping[str, str]) -> Path:

@@ -46,6 +46,23 @@ def test_the_members_are_counted_before_any_is_written(tmp_path: Path) -> None:
     assert _archive._measure(contents)[1] == len(names)
 
 
+def test_what_is_no_file_is_left_out_and_what_comes_after_it_is_not(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    os.mkfifo(tmp_path / "place/a")
+    (tmp_path / "place/b").write_text("b")
+    pack(tmp_path / "x.tar.zst", tmp_path / "place")
+    unpack(tmp_path / "x.tar.zst", tmp_path / "again")
+    assert [path.name for path in (tmp_path / "again").iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("size", [8**11 - 1, 8**11, 8**11 + 1])
+def test_a_header_says_a_size_that_every_tar_understands(size: int) -> None:
+    written = _archive.header(_archive.Member("x", _archive.FILE, 0o644, size, 0))
+    with tarfile.open(fileobj=io.BytesIO(written + bytes(1024)), mode="r:") as archive:
+        assert archive.firstmember is not None
+        assert archive.firstmember.size == size
+
+
 def unpack(path: Path, place: Path | None, check=anything, **options) -> dict[str, bytes]:
     with path.open("rb") as file:
         return _unpack.unpack(file, read_footer(file), targets={"tree": place}, check=check, **options)

@@ -20,7 +20,7 @@ from small_wheels import write_archive, write_wheel
 from test_installers import fill
 
 import colab_env
-from colab_env import cli, content, diagnose, proving, setting_up, steps, uv
+from colab_env import cli, content, diagnose, poetry, proving, setting_up, steps, uv
 from colab_env.errors import DamagedError, DiskFullError, HashMismatchError, MissingStepError
 from colab_env.machine import Machine
 
@@ -133,6 +133,36 @@ def test_an_odd_record_is_damage_and_no_traceback(tree, text):
     (tree / "lib/python3.11/site-packages/first-1.0.dist-info/RECORD").write_bytes(text)
     assert any("RECORD has changed" in each for each in wrong(tree))
     assert "first" in content.Survey(tree).broken()
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+@pytest.mark.parametrize("damage", ["gone", "a directory"])
+def test_a_package_without_a_record_is_damage(tree, is_alone, damage):
+    record = tree / "lib/python3.11/site-packages/first-1.0.dist-info/RECORD"
+    record.unlink()
+    if damage == "a directory":
+        record.mkdir()
+    if is_alone:
+        shutil.rmtree(record.parent.with_name("second-2.0.dist-info"))
+    (found,) = content.Survey(tree).broken()["first"]
+    assert str(found) == "lib/python3.11/site-packages/first-1.0.dist-info/RECORD is missing (first 1.0)"
+
+
+def test_a_record_that_lost_its_own_line_is_damage_where_no_installer_came_to_its_end(tree):
+    record = tree / "lib/python3.11/site-packages/first-1.0.dist-info/RECORD"
+    record.write_text("".join(line for line in record.read_text().splitlines(keepends=True) if "RECORD" not in line))
+    (found,) = content.Survey(tree).broken()["first"]
+    assert str(found).endswith("first-1.0.dist-info/RECORD is not whole (first 1.0)")
+
+
+def test_a_vendored_package_needs_no_record(tmp_path):
+    files = {
+        "outer/_vendor/inner-1.0.dist-info/METADATA": "Name: inner\nVersion: 1.0\n",
+        "other-1.0.dist-info/METADATA": "Name: other\nVersion: 1.0\n",
+        "outer-1.0.dist-info/METADATA": "Name: outer\nVersion: 1.0\n",
+    }
+    site(tmp_path / "env", write_archive(tmp_path / "outer.whl", files, "outer-1.0.dist-info"))
+    assert content.Survey(tmp_path / "env").broken() == {}
 
 
 def test_other_hashes_than_sha256_count(tmp_path):
@@ -312,6 +342,24 @@ def test_a_compiled_file_that_is_not_of_its_source_is_found(compiled, change):
     assert len(judged(compiled)) == 1
 
 
+@pytest.mark.parametrize("field", ["co_stacksize", "co_varnames", "co_qualname"])
+def test_what_a_comparison_of_code_leaves_out_is_found(compiled, field):
+    python, _, path = compiled
+    code = (
+        "import marshal, sys\nfrom pathlib import Path\npath, field = Path(sys.argv[1]), sys.argv[2]\n"
+        "data = path.read_bytes()\ncode = marshal.loads(data[16:])\n"
+        "inner = next(each for each in code.co_consts if hasattr(each, 'co_code') and each.co_name == 'greet')\n"
+        "old = getattr(inner, field, None)\n"
+        "if old is None: sys.exit(3)\n"
+        "new = old + 1 if isinstance(old, int) else ('other',) if isinstance(old, tuple) else 'other'\n"
+        "consts = tuple(inner.replace(**{field: new}) if each is inner else each for each in code.co_consts)\n"
+        "path.write_bytes(data[:16] + marshal.dumps(code.replace(co_consts=consts)))\n"
+    )
+    if subprocess.run([python, "-c", code, path, field], check=False).returncode == 3:
+        pytest.skip("this Python's code has no such field")
+    assert len(judged(compiled)) == 1
+
+
 def test_every_damage_to_compiled_files_is_survived(compiled):
     python, tree, path = compiled
     whole, chosen = path.read_bytes(), random.Random(1)
@@ -422,6 +470,26 @@ def test_a_file_changed_in_one_environment_is_not_changed_in_the_next(two, wheel
     assert "infected" not in module(other, "first").read_text()
 
 
+@pytest.mark.parametrize("damage", ["gone", "a directory", "without its end"])
+def test_a_package_that_uv_has_installed_by_half_is_installed_anew(two, wheels, tmp_path, damage):
+    """uv fails where it has unpacked no RECORD, and passes what it left of the package by when it is started again."""
+    (cached,) = (tmp_path / "uv-cache").glob("archive-v*/*/first-1.0.dist-info/RECORD")
+    text = cached.read_text()
+    cached.unlink()
+    if damage == "a directory":
+        cached.mkdir()
+    elif damage == "without its end":
+        cached.write_text(text.rpartition(",,")[0])
+    other = tmp_path / "other"
+    other.mkdir()
+    lock(other, wheels, "first", "second")
+    fill(other)
+    assert content.Survey(other / ".venv").metadata.keys() == content.Survey(two / ".venv").metadata.keys()
+    assert (module(other, "first").with_name("first-1.0.dist-info") / "INSTALLER").is_file()
+    assert os.access(other / ".venv/bin/first", os.X_OK)
+    assert wrong(other / ".venv") == []
+
+
 @pytest.mark.parametrize("damage", ["truncated", "gone", "appended", "a directory"])
 def test_what_uv_has_unpacked_and_damaged_is_fetched_anew(two, wheels, tmp_path, damage):
     (cached,) = (tmp_path / "uv-cache").glob("archive-v*/*/first.py")
@@ -449,6 +517,22 @@ def test_metadata_that_uv_cannot_install_from_its_cache_is_fetched_anew(two, whe
     lock(other, wheels, "first")
     fill(other)
     assert module(other, "first").is_file()
+
+
+@pytest.mark.parametrize("kept", ["simple-v*/**/first.rkyv", "wheels-v*/**/*.http", "wheels-v*/**/*.msgpack"])
+def test_a_directory_in_the_place_of_a_file_of_uvs_cache_is_taken_away(two, wheels, tmp_path, kept):
+    """uv writes anew whatever else is wrong there; its own words of this one name a download that failed."""
+    (cached,) = (
+        path for path in (tmp_path / "uv-cache").glob(kept) if "first" in path.parts[-2:] or "first" in path.name
+    )
+    cached.unlink()
+    (cached / "inside").mkdir(parents=True)
+    other = tmp_path / "other"
+    other.mkdir()
+    lock(other, wheels, "first", "second")
+    fill(other)
+    assert cached.is_file()
+    assert wrong(other / ".venv") == []
 
 
 def test_a_wheel_that_was_published_with_a_wrong_record_is_installed_with_a_note(wheels, project):
@@ -639,6 +723,26 @@ def test_an_environment_of_an_older_version_is_compared_with_what_packages_list(
     part = next(each for each in colab_env.verify(two, repair=True).parts if each.name == "Environment")
     assert part.repaired
     assert part.note is None
+
+
+@pytest.mark.network
+def test_poetry_without_its_receipt_is_damaged_and_made_anew(machine, project):
+    """The file beside it says whose it is; else it stood in everybody's way as a stranger's, and `verify` said nothing."""
+    (project / "requirements.txt").write_text("six==1.17.0\n")
+    setting_up.setup(project=project)
+    home = poetry.home(Machine.detect())
+    shared = home.resolve()
+    home.unlink()  # a link to that of all tests
+    shutil.copytree(shared, home, symlinks=True)
+    receipt = home / "colab-env.json"
+    before = receipt.read_bytes()
+    receipt.unlink()
+    assert [part.name for part in colab_env.verify(project).parts if part.damaged] == ["Poetry"]
+    assert colab_env.verify(project, repair=True).ok
+    assert receipt.read_bytes() == before
+    receipt.unlink()
+    assert steps.install_poetry().changed
+    assert colab_env.verify(project).ok
 
 
 def test_the_command_ends_with_a_code_of_its_own(two, capsys):

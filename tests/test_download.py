@@ -89,7 +89,7 @@ def test_a_server_without_ranges_sends_everything_again(server, target):
     assert target.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("fault", [503, 429, 500, "cut"])
+@pytest.mark.parametrize("fault", [408, 425, 429, 500, 502, 503, 504, "cut"])
 def test_a_transient_fault_is_tried_again_after_a_pause(server, target, fault):
     server.faults = [fault, fault]
     waits = Waits()

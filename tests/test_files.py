@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -77,6 +78,22 @@ def test_the_old_one_stays_beside_what_somebody_put_in_its_place(thing):
     _transactions.recover(thing)
     assert content(thing) == {"mine": "mine"}
     assert {f"thing/{name}": text for name, text in content(old).items()} == whole("old")
+
+
+@pytest.mark.parametrize("word", ["copying", "doomed", "purged", "old"])
+def test_what_a_killed_run_left_beside_the_whole_one_goes(thing, word):
+    build(_files.scratch_name(thing, word), "half")
+    _transactions.recover(thing)
+    assert content(thing.parent) == whole("old")
+
+
+def test_a_file_that_a_killed_run_was_writing_goes_and_that_of_one_at_work_stays(thing):
+    new = _files.scratch_name(thing, "new")
+    with _file_locks.take(new, fcntl.LOCK_EX):
+        _transactions.recover(thing, wait=False)
+        assert new.exists()
+    _transactions.recover(thing, wait=False)
+    assert content(thing.parent) == whole("old")
 
 
 def test_something_new_may_be_built_where_nothing_was(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conda_standin.server import Server
 
 from colab_env import index
 from colab_env.index import Index
@@ -104,3 +105,11 @@ def test_children_are_told_only_what_they_are_not_told_already():
     assert settings.poetry_environ({}) == {"POETRY_PYPI_MIRROR_URL": A, "REQUESTS_CA_BUNDLE": "/etc/cert.pem"}
     assert settings.uv_environ({"UV_DEFAULT_INDEX": B, "SSL_CERT_FILE": "mine"}) == {}
     assert Index().uv_environ({}) == Index().poetry_environ({}) == {}
+
+
+@pytest.mark.parametrize("name", ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL", "POETRY_PYPI_MIRROR_URL"])
+def test_a_page_to_sign_in_is_asked_for_where_the_tool_was_sent(tmp_path, name):
+    write(tmp_path / "pip", "<title>Welcome</title><form></form>")
+    with Server(tmp_path) as server:
+        error = index.not_an_index({name: server.url}, ["No solution found when resolving dependencies:"])
+    assert "shows a web page, “Welcome”" in error.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -154,4 +155,25 @@ def test_nothing_is_written_down_outside_of_a_step_or_inside_of_what_is_ours(hom
         _ledger.note(runtime.data / "layers", _ledger.TREE)
         with _ledger.paused():
             _ledger.note(tmp_path / "y", _ledger.TREE)
+    _ledger.note(tmp_path / "z", _ledger.TREE)
     assert [each.path for each in Ledger(runtime.data).read().entries] == [runtime.data, tmp_path / "tree"]
+
+
+def test_packages_of_the_system_are_written_down_inside_of_a_step(home: Path):
+    runtime = Machine.detect()
+    _ledger.note_packages(["outside"])
+    with _ledger.recording("add", runtime):
+        _ledger.note_packages(["one", "two"])
+        _ledger.note_packages([])
+    noted = [each.after for each in Ledger(runtime.data).read().entries if isinstance(each.after, _ledger.Installed)]
+    assert noted == [_ledger.Installed(packages=("one", "two"))]
+
+
+def test_what_a_file_held_is_on_the_disk_before_it_is_changed(ledger, tmp_path, monkeypatch):
+    written, sync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: written.append(os.fstat(descriptor).st_size) or sync(descriptor)
+    )
+    (tmp_path / "x").write_text("before")
+    ledger.keep(tmp_path / "x")
+    assert written == [len("before")]

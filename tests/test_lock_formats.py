@@ -704,6 +704,13 @@ def test_a_marker_on_the_way_to_a_package_counts(project, kind):
     assert text_of(project, "pdm.lock", groups=()) == f"six==1.16.0 \\\n    --hash={SIX}\n"
 
 
+def test_of_two_versions_that_pdm_has_locked_the_one_that_is_asked_for_is_installed(project):
+    write_pdm(project, "walk")
+    older = '\n[[package]]\nname = "six"\nversion = "1.15.0"\n'
+    (project / "pdm.lock").write_text((project / "pdm.lock").read_text() + older)
+    assert text_of(project, "pdm.lock", groups=()) == f"six==1.16.0 \\\n    --hash={SIX}\n"
+
+
 @pytest.mark.parametrize("selection", [{"groups": ("docs",)}, {"extras": ("slow",)}])
 def test_a_group_that_pdm_has_not_locked_is_refused_with_those_that_it_has(project, selection):
     write_pdm(project)

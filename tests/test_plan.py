@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import colab_env
 from colab_env.errors import KeepError, NoSuchPythonError, UsageError
@@ -94,6 +95,13 @@ def test_requirements_are_read_with_markers_hashes_comments_and_places():
         "flask": ">=3",
     }
     assert {name for name, each in found.items() if each.exact} == {"numpy", "torch", "pandas"}
+
+
+def test_what_an_extra_needs_is_needed_with_it_alone():
+    needs = (Requirement("plain"), Requirement("fast; extra == 'quick'"), Requirement("old; python_version < '3'"))
+    found = distributions.Distribution(name="x", version="1", requires=needs, info=Path("x-1.dist-info"))
+    assert [each.name for each in found.needs(MARKERS)] == ["plain"]
+    assert [each.name for each in found.needs(MARKERS, ["quick"])] == ["plain", "fast"]
 
 
 def test_a_line_taken_out_goes_with_its_hashes_and_every_other_line_stays():

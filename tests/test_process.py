@@ -142,7 +142,7 @@ def test_a_failed_command_is_shown_with_its_last_twelve_lines():
     with pytest.raises(CommandError) as caught:
         sh("seq 1 30; echo; exit 7")
     error = caught.value
-    assert "ended with exit code 7" in error.message
+    assert error.message.startswith("`sh …` ended with exit code 7\n")
     assert error.returncode == 7
     assert [line.strip() for line in error.message.splitlines()[1:]] == [str(number) for number in range(19, 31)]
     assert len(error.lines) == 31

@@ -180,6 +180,13 @@ def test_a_directory_of_that_name_is_refused(project):
         complete(project)
 
 
+@pytest.mark.parametrize("table", ["project", "tool.poetry"])
+def test_a_name_that_is_no_text_is_refused(project, table):
+    (project / "pyproject.toml").write_text(f"[{table}]\nname = 3\n")
+    with pytest.raises(ProjectFileError, match=rf"{table}\.name"):
+        complete(project)
+
+
 @pytest.mark.parametrize("text", ["project = 3\n", "tool = 3\n", "[tool]\npoetry = 3\n", "[[project]]\nname = 'x'\n"])
 def test_a_table_that_is_no_table_is_refused(project, text):
     (project / "pyproject.toml").write_text(text)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 import colab_env
 from colab_env import _file_locks, _files, index
-from colab_env.errors import ColabEnvError, NotWritableError, ProjectFileError, ScriptError, UsageError
+from colab_env.errors import ColabEnvError, DiskFullError, NotWritableError, ProjectFileError, ScriptError, UsageError
 from colab_env.locks import registry, requirements_text, script_block
 from colab_env.machine import Machine
 from colab_env.request import InstallOptions, Request
@@ -180,3 +181,41 @@ def test_a_pin_for_pyenv_beside_a_requirements_file_is_a_note(tmp_path):
 
 def test_the_project_itself_is_no_row_of_what_its_requirements_ask_for():
     assert set(requirements_text.read("-e .\n./\n../other/\nsix==1.16\n", {})) == {"other", "six"}
+
+
+@pytest.mark.parametrize("end", ["-1.0-py3-none-any.whl", "-1.0.tar.gz", ".zip", "/", ".git@main"])
+def test_a_path_without_a_name_in_front_has_it_in_its_last_part(end):
+    assert set(requirements_text.read(f"./wheels/demo{end}\n", {})) == {"demo"}
+
+
+def test_a_pin_that_the_project_leaves_out_is_not_taken(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\nrequires-python = ">=3.9"\n[tool.uv]\n')
+    (tmp_path / ".python-version").write_text("3.8\n")
+    request = Request.read(tmp_path, Machine.detect())
+    assert request.requested_python == ">=3.9"
+    assert request.selection.installer == "uv"
+
+
+def test_a_block_that_is_not_closed_is_named_with_its_line(tmp_path):
+    (tmp_path / "x.py").write_text("\n# /// script\n# a = 1\n")
+    with pytest.raises(ScriptError, match=r"x\.py, line 2: .* is not closed"):
+        script_block.block(tmp_path / "x.py")
+
+
+FULL = os.strerror(errno.ENOSPC)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (OSError(errno.ENOSPC, "full", "/one"), DiskFullError, "while writing /one"),
+        (OSError(errno.EDQUOT, "too much", "/one"), DiskFullError, "while writing /one"),
+        (shutil.Error([("/a", "/one", "else"), ("/b", "/two", f"[Errno 28] {FULL}")]), DiskFullError, "writing /two"),
+        (shutil.Error([("/a", "/one", "[Errno 5] else")]), NotWritableError, "/one: [Errno 5] else"),
+        (shutil.Error("/one is there already"), NotWritableError, "/file: /one is there already"),
+    ],
+)
+def test_what_the_system_says_of_a_file_or_a_tree_becomes_an_error_of_ours(error, kind, said):
+    found = _files.translate_error(error, Path("/file"))
+    assert type(found) is kind
+    assert said in found.message

@@ -15,8 +15,11 @@ from types import CodeType
 from typing import Any
 
 _HEADER = 16  # bytes: magic number, flags, then time and size of the source, or a hash of it (PEP 552)
-# A comparison of two code objects leaves out what only tracebacks show; `co_linetable` is of 3.10 and newer.
-_TABLES = ("co_exceptiontable", "co_linetable" if sys.version_info >= (3, 10) else "co_lnotab")
+# What a comparison of two code objects leaves out. `co_linetable` is of 3.10 and newer, `co_qualname` of 3.11.
+_MORE = (
+    *("co_exceptiontable", "co_linetable" if sys.version_info >= (3, 10) else "co_lnotab", "co_qualname"),
+    *("co_stacksize", "co_nlocals", "co_varnames", "co_cellvars", "co_freevars"),
+)
 
 
 def verdict(path: Path) -> str:
@@ -59,7 +62,7 @@ def _is_lying(compiled: bytes, text: bytes) -> bool:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    if one != other or any(getattr(one, name, None) != getattr(other, name, None) for name in _TABLES):
+    if one != other or any(getattr(one, name, None) != getattr(other, name, None) for name in _MORE):
         return False
     pairs = zip(one.co_consts, other.co_consts)  # noqa: B905  `strict` is of 3.10
     return all(_is_same(mine, its) for mine, its in pairs if isinstance(mine, CodeType))
