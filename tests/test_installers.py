@@ -21,6 +21,7 @@ from colab_env.errors import (
     HashMismatchError,
     LockMismatchError,
     MissingStepError,
+    NetworkError,
     NoSuchPythonError,
     UsageError,
 )
@@ -531,6 +532,40 @@ def test_a_private_index_is_used_and_its_password_is_never_shown(
     assert nowhere(PASSWORD, machine.data)
     assert ("hidden-1.0" in installed(project)) == works
     assert not works or PASSWORD not in (project / ".venv/colab-env.json").read_text()
+
+
+@pytest.mark.parametrize("way", ["--index-url", "--extra-index-url", "--find-links", "[tool.uv]"])
+def test_an_index_of_the_project_s_own_needs_to_have_no_pip(machine, project, private, way):
+    address = private.url.replace("://", f"://me:{PASSWORD}@")
+    line = f"--no-index --find-links {private.wheels}" if way == "--find-links" else f"{way} {address}"
+    if way == "[tool.uv]":
+        (project / "pyproject.toml").write_text(f'[tool.uv]\nindex-url = "{address}"\n')
+        line = ""
+    (project / "requirements.txt").write_text(f"{line}\nhidden\n-c limits.txt\n")
+    (project / "limits.txt").write_text("hidden<2\npip>1\n")
+    fill(project, python=machine.python)
+    assert installed(project) == {"hidden-1.0"}
+    assert has_pip(project)
+    if way == "--index-url":
+        assert not any(path.startswith("/simple/pip") for path in private.asked)
+    assert nowhere(PASSWORD, machine.data, project / ".venv")
+
+
+@pytest.mark.parametrize("further", [False, True])
+def test_an_index_that_refuses_a_password_is_told_from_one_without_the_package(
+    machine, project, private, monkeypatch, further
+):
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # this machine may have further indexes, of which uv says less
+    if further:
+        monkeypatch.setenv("UV_INDEX_STRATEGY", "unsafe-best-match")
+    (project / "requirements.txt").write_text(
+        f"--extra-index-url {private.url.replace('://', f'://me:{PASSWORD}-old@')}\nhidden\n"
+    )
+    words = "no package 'hidden'" if further else r"127\.0\.0\.1.* does not accept the user name and password.*401"
+    with pytest.raises(CommandError if further else NetworkError, match=words) as caught:
+        fill(project, python=machine.python)
+    assert "password" in str(caught.value.hint).lower()
+    assert PASSWORD not in repr(caught.value)
 
 
 def library(place: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,15 +73,13 @@ class RequirementsTxt(LockFormat):
         return installer.compile(lock.path, python=python, text=_other(lock), options=("--universal",))
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
-        locked = requirements_text.hashes(
-            "\n".join(content.decode(errors="replace") for _, content in self.inputs(lock))
-        )
+        everything = "\n".join(content.decode(errors="replace") for _, content in self.inputs(lock))
+        locked = requirements_text.hashes(everything)
         if target.uv is None:
             by_pip = uv.installer(target.machine, index.settings(target.machine))
             by_pip.install(["-r", str(lock.path)], python=target.python, cwd=lock.directory)
             return locked
         installer = target.installer(lock.pyproject)
-        pip = ["pip"] if target.pip else []
         options: list[str | Path] = [*target.options, *installing.trusting(lock.text), "--exact"]
         with _file_locks.private_directory(target.machine.data) as scratch:
             text = _other(lock)
@@ -91,7 +89,11 @@ class RequirementsTxt(LockFormat):
                 # Excluded, not removed afterwards: a package that the machine has is not even downloaded.
                 _files.write_text(scratch / "excludes.txt", "".join(f"{name}\n" for name in names))
                 source += ["--excludes", scratch / "excludes.txt"]
-            installer.install([*options, *source, *pip], python=target.python, cwd=lock.directory, text=text)
+
+            def install(more: Sequence[str]) -> None:
+                installer.install([*options, *source, *more], python=target.python, cwd=lock.directory, text=text)
+
+            installing.with_pip(install, target=target, text=everything)
         return locked
 
 
