@@ -50,14 +50,14 @@ _REFUSED = re.compile(
     r"|401 Error, Credentials not correct for (\S+)"
 )
 _REMOTE_FILE = re.compile(r"Error while accessing remote requirements file: (\S+)")
-_NO_ACCESS = "it does not accept the user name and password, or was given none (401 Unauthorized)"
+NO_ACCESS = "it does not accept the user name and password, or was given none (401 Unauthorized)"
 _IF_PRIVATE = "; or, if an index wants a password, check that"
 _STATUS = re.compile(r"\(4\d\d [\w ]+\)$")
 _CREDENTIALS = (
     "check them where they stand: in the address, in variables such as UV_INDEX_NAME_PASSWORD, or in ~/.netrc"
 )
 _WHY = (
-    (r"\(401 Unauthorized\)", _NO_ACCESS),
+    (r"\(401 Unauthorized\)", NO_ACCESS),
     (r"\(403 Forbidden\)", "it refuses access (403 Forbidden)"),
     (r"\(404 Not Found\)", "it has no such file (404 Not Found)"),
     ("certificate", "its certificate is not trusted here"),
@@ -234,7 +234,7 @@ def translate_error(  # noqa: PLR0911  (one for each cause)
         return NetworkError(msg, hint="check the address, your access to that repository, and the network or proxy")
     if match := _REFUSED.search(text):
         # Said first: what it would not show looks like a package that is not there.
-        return NetworkError(f"the package index {match[1] or match[2]}: {_NO_ACCESS}", hint=_CREDENTIALS)
+        return NetworkError(f"the package index {match[1] or match[2]}: {NO_ACCESS}", hint=_CREDENTIALS)
     if match := UNKNOWN.search(text):
         msg = f"the package index has no package {match[1]!r}"
         fetched = (page.stem for page in cache(environ).glob("simple-v*/**/*.rkyv"))
@@ -304,7 +304,7 @@ def _unreached(text: str) -> NetworkError | None:
         else:
             what = "a file cannot be fetched" if _STATUS.search(why) else "the package index cannot be reached"
         hint = f"check the {'address, and the ' if match else ''}network or proxy, then run it again"
-        return NetworkError(f"{what}: {why}", hint=_CREDENTIALS if why.endswith(_NO_ACCESS) else hint)
+        return NetworkError(f"{what}: {why}", hint=_CREDENTIALS if why.endswith(NO_ACCESS) else hint)
     if match := _REMOTE_FILE.search(text):
         msg = f"{match[1]}, which a requirements file includes, cannot be fetched"
         return NetworkError(msg, hint="open the address in a browser; check it, its password, and the network or proxy")

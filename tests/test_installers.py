@@ -551,6 +551,39 @@ def test_an_index_of_the_project_s_own_needs_to_have_no_pip(machine, project, pr
     assert nowhere(PASSWORD, machine.data, project / ".venv")
 
 
+def test_a_setup_py_that_names_an_address_with_a_password_is_set_up_again(machine, project, private):
+    address = f"{private.address}/files/hidden-1.0-py3-none-any.whl".replace("://", f"://me:{PASSWORD}@")
+    (project / "setup.py").write_text(
+        "from setuptools import setup\n"
+        f'setup(name="lesson", version="1", py_modules=[], install_requires=["hidden @ {address}"])\n'
+    )
+    for _ in range(2):  # the second time, uv has what it needs in its cache, without the password
+        fill(project, python=machine.python)
+        assert installed(project) == {"hidden-1.0", "lesson-1"}
+        shutil.rmtree(project / ".venv")
+
+
+@pytest.mark.parametrize("way", ["explicit", "further", "variables", "locked"])
+def test_a_script_has_its_packages_from_the_index_that_its_block_names(machine, project, private, monkeypatch, way):
+    address = private.url.replace("://", f"://me:{PASSWORD}@")
+    if way == "variables":
+        address = private.url
+        monkeypatch.setenv("UV_INDEX_OUR_OWN_USERNAME", "me")
+        monkeypatch.setenv("UV_INDEX_OUR_OWN_PASSWORD", PASSWORD)
+    block = (
+        f'requires-python = ">=3.9"\ndependencies = ["hidden", "six==1.16.0"]\n[[tool.uv.index]]\nurl = "{address}"\n'
+    )
+    if way != "further":
+        block += 'name = "our-own"\nexplicit = true\n[tool.uv.sources]\nhidden = { index = "our-own" }\n'
+    lines = "".join(f"# {line}\n" for line in block.splitlines())
+    (project / "lesson.py").write_text(f"# /// script\n{lines}# ///\n")
+    if way == "locked":
+        subprocess.run([uv_program(), "lock", "-q", "--script", "lesson.py"], cwd=project, check=True)
+    fill(project, python=machine.python, lock="lesson.py")
+    assert installed(project) == {"hidden-1.0", "six-1.16.0"}
+    assert nowhere(PASSWORD, machine.data, project / ".venv")
+
+
 @pytest.mark.parametrize("further", [False, True])
 def test_an_index_that_refuses_a_password_is_told_from_one_without_the_package(
     machine, project, private, monkeypatch, further
