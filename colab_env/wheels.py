@@ -25,6 +25,7 @@ _NO_VERSION = re.compile(
 )
 # The first sentence is the cause, those after it are what follows; each is wrapped.
 _UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
+_OTHER_PYTHON = re.compile(r"current\s+Python\s+version\s+\([\d.]+\)\s+does\s+not\s+satisfy\s+Python([<>=!~]=?[\d.]+)")
 # What names a compiler, a linker, or what looks for libraries: a build that fails without one needs none of them.
 _COMPILER = re.compile(
     r"\b(?:gcc|g\+\+|clang|rustc|cargo|cmake|meson|gfortran|pkg-?config|swig|nvcc|linker|compiler(?!\s*[=(.,)])|headers)\b"
@@ -290,6 +291,9 @@ def _unsatisfiable(error: CommandError, environ: Mapping[str, str]) -> CommandEr
     if match is None:
         return None
     msg = f"no versions fit what is asked for: {' '.join(match[1].split())[:_LONGEST]}"
+    if other := _OTHER_PYTHON.search(match[1]):
+        hint = f"take a Python that fits, such as with --python '{other[1]}'; nothing was changed"
+        return CommandError(msg, hint=hint, lines=error.lines)
     password = _NO_VERSION.search(text) and environ.get("UV_INDEX_STRATEGY") == index.BEST  # uv says less of several
     hint = f"change the versions that are asked for{_IF_PRIVATE if password else ''}; nothing was changed"
     return CommandError(msg, hint=hint, lines=error.lines)

@@ -247,6 +247,16 @@ def test_what_a_host_refuses_is_told_with_its_reason(text: str, message: str, hi
     assert hint in str(found.hint)
 
 
+def test_where_the_python_is_too_old_another_one_is_the_next_step() -> None:
+    text = (
+        "error: No solution found when resolving dependencies\n  cause: Because the current Python version (3.11.7) does not\n"
+        "      satisfy Python>=3.12 and django>=6.0,<=6.0.10 depends on Python>=3.12, we can conclude that it cannot be used."
+    )
+    found = wheels.translate_error(error_of(text), {})
+    assert "(3.11.7) does not satisfy Python>=3.12" in found.message
+    assert found.hint == "take a Python that fits, such as with --python '>=3.12'; nothing was changed"
+
+
 def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed() -> None:
     lines = ("warning: something", "error: Extras `new` and `old` are incompatible with the declared conflicts")
     error = wheels.translate_error(CommandError("`uv export …` ended with exit code 2", lines=lines), {})
