@@ -249,7 +249,7 @@ def test_what_a_host_refuses_is_told_with_its_reason(text: str, message: str, hi
 
 def test_where_the_python_is_too_old_another_one_is_the_next_step() -> None:
     text = (
-        "error: No solution found when resolving dependencies\n  cause: Because the current Python version (3.11.7) does not\n"
+        "  cause: Because the current Python version (3.11.7) does not\n"
         "      satisfy Python>=3.12 and django>=6.0,<=6.0.10 depends on Python>=3.12, we can conclude that it cannot be used."
     )
     found = wheels.translate_error(error_of(text), {})
