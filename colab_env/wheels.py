@@ -235,7 +235,7 @@ def translate_error(  # noqa: PLR0911  (one for each cause)
         return NetworkError(msg, hint="check the address, your access to that repository, and the network or proxy")
     if match := _REFUSED.search(text):
         # Said first: what it would not show looks like a package that is not there.
-        return NetworkError(f"the package index {match[1] or match[2]}: {NO_ACCESS}", hint=_CREDENTIALS)
+        return refused(match[1] or match[2])
     if match := UNKNOWN.search(text):
         msg = f"the package index has no package {match[1]!r}"
         fetched = (page.stem for page in cache(environ).glob("simple-v*/**/*.rkyv"))
@@ -252,6 +252,11 @@ def translate_error(  # noqa: PLR0911  (one for each cause)
     return (
         index.not_an_index(environ, error.lines) or _unsatisfiable(error, environ) or _in_one_sentence(error) or error
     )
+
+
+def refused(url: str) -> NetworkError:
+    """Return the error for an index that wants another user name and password."""
+    return NetworkError(f"the package index {url}: {NO_ACCESS}", hint=_CREDENTIALS)
 
 
 def blamed(lines: Sequence[str]) -> str | None:

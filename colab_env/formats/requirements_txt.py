@@ -93,7 +93,8 @@ class RequirementsTxt(LockFormat):
             def install(more: Sequence[str]) -> None:
                 installer.install([*options, *source, *more], python=target.python, cwd=lock.directory, text=text)
 
-            installing.with_pip(install, target=target, text=everything)
+            with installing.naming_refusals(everything):
+                installing.with_pip(install, target=target, text=everything)
         return locked
 
 

@@ -5,13 +5,14 @@ Also `[[tool.poetry.source]]`: which packages come from an index of the project'
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _file_locks, _files, index, toml_text, uv, wheels
+from colab_env import _download, _file_locks, _files, index, toml_text, uv, wheels
 from colab_env.errors import CommandError, NetworkError
 from colab_env.locks import requirements_text
 from colab_env.locks.uv_install import UvInstaller
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _DEFAULT = ("--index-url", "-i")
 _INDEX = re.compile(r"(?m)^(--index-url|--extra-index-url|-i)[ =]+(\S+)[ \t]*\n?")
+_URL = re.compile(r'(?m)^url = "(https?://[^"]+)"$')  # as `_uv_sources` writes it
 _HASH = re.compile(r"--hash[ =](\w+:[0-9a-f]+)")
 
 
@@ -221,8 +223,26 @@ def install_text(
             lines = "".join(f"\n{name}\n" for name in more)
             installer.install(argv, python=target.python, cwd=directory, text=text + lines)
 
-        with_pip(install, target=target, text=text)
+        with naming_refusals(f"{text}\n{of_sources or ''}"):
+            with_pip(install, target=target, text=text)
     return requirements_text.hashes(text)
+
+
+@contextlib.contextmanager
+def naming_refusals(text: str) -> Iterator[None]:
+    """Raise NetworkError where a package is said not to be there because an index that the text names refuses a password.
+
+    uv says so of the only index that it may ask for a package, and not always then; so that one is asked once more.
+    """
+    try:
+        yield
+    except CommandError as error:
+        name = wheels.blamed(error.lines)
+        urls = [*(match[2] for match in _INDEX.finditer(text)), *_URL.findall(text)]
+        for url in dict.fromkeys(urls) if name else ():
+            if not index.is_default(url) and _download.refuses(f"{url.rstrip('/')}/{name}/"):
+                raise wheels.refused(url) from error
+        raise
 
 
 def with_pip(install: Callable[[Sequence[str]], None], *, target: Target, text: str) -> None:
