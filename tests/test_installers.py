@@ -302,6 +302,20 @@ def test_what_is_made_from_the_lock_alone_refuses_a_stale_one(machine, project):
         lock.format.export_universal(lock, Selection(), python=machine.python.path, machine=Machine.detect())
 
 
+def test_a_file_whose_limits_are_exact_is_a_lock_and_a_limit_itself_need_not_be(machine, project):
+    (project / "requirements.txt").write_text("six\nidna==3.10\n-c limits.txt\n")
+    (project / "limits.txt").write_text("six==1.16.0\nurllib3<2\n")
+
+    def exported() -> str:
+        lock = registry.find(project)
+        return lock.format.export_universal(lock, Selection(), python=machine.python.path, machine=Machine.detect())
+
+    assert {line.split()[0] for line in exported().splitlines() if "==" in line} == {"idna==3.10", "six==1.16.0"}
+    (project / "limits.txt").write_text("six<2\n")
+    with pytest.raises(UsageError, match="names no exact version of six"):
+        exported()
+
+
 def test_a_uv_project_needs_no_poetry(machine, project, monkeypatch):
     uv_locked(project)
     (machine.data / "poetry").unlink()

@@ -180,3 +180,20 @@ def test_a_pin_for_pyenv_beside_a_requirements_file_is_a_note(tmp_path):
 
 def test_the_project_itself_is_no_row_of_what_its_requirements_ask_for():
     assert set(requirements_text.read("-e .\n./\n../other/\nsix==1.16\n", {})) == {"other", "six"}
+
+
+def test_what_is_installed_is_told_from_what_only_limits_versions(project):
+    texts = {
+        "requirements.txt": "-r more/base.txt\n--constraint limits.txt\na\n",
+        "limits.txt": "a==1\n-r more/limits.txt\n",
+        "more/base.txt": "b\n-c limits.txt\n-c ../more/base.txt\n",
+        "more/limits.txt": "b==2\nc<3\n",
+    }
+    (project / "more").mkdir()
+    for name, text in texts.items():
+        (project / name).write_text(text)
+    wanted, limits = requirements_text.parts(project / "requirements.txt")
+    assert sorted(wanted) == sorted([texts["requirements.txt"], texts["more/base.txt"]])
+    assert sorted(limits) == sorted([texts["limits.txt"], texts["more/limits.txt"], texts["more/base.txt"]])
+    found = requirements_text.with_included(project / "requirements.txt")
+    assert sorted(content.decode() for _, content in found) == sorted(texts.values())

@@ -54,19 +54,21 @@ class RequirementsTxt(LockFormat):
         )
 
     def export_universal(self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> str:
-        listed = [
-            requirement
-            for _, content in self.inputs(lock)
-            for requirement in requirements_text.requirements(content.decode("utf-8"))
-        ]
-        if loose := next(
-            (requirement for _, requirement in listed if not (requirement.url or requirements_text.pins(requirement))),
-            None,
-        ):
+        wanted, limits = (
+            [requirement for text in texts for _, requirement in requirements_text.requirements(text)]
+            for texts in requirements_text.parts(lock.path, lock.content)
+        )
+        pinned = {
+            requirements_text.normalized(each.name)
+            for each in (*wanted, *limits)
+            if each.url or requirements_text.pins(each)
+        }
+        if loose := next((each for each in wanted if requirements_text.normalized(each.name) not in pinned), None):
             msg = f"{short(lock.path)} is no lock file: it names no exact version of {loose.name}"
             command = f"uv pip compile --universal --generate-hashes {lock.path.name} -o requirements.lock.txt"
             raise UsageError(msg, hint=f"run `{command}`, then name that file with lock=...; nothing was written")
         # Locked already, for every platform as far as it says.
+        listed = requirements_text.requirements(lock.text)
         if listed and all("--hash" in line for line, _ in listed) and len(self.inputs(lock)) == 1:
             return lock.text
         installer = installing.installer(machine, pyproject=lock.pyproject)
