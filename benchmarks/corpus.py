@@ -97,12 +97,18 @@ class Project:
     def __str__(self) -> str:
         return self.name if self.directory == "." else f"{self.name}, {self.directory}"
 
+    def is_meant_by(self, word: str) -> bool:
+        return word in (self.name, str(self)) or (f"{self.name}@{self.commit}".startswith(word) and "@" in word)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mirrors", type=Path, metavar="DIR", help="bare repositories, OWNER+NAME")
     parser.add_argument(
-        "--only", action="append", metavar="OWNER/NAME", help="or as OWNER/NAME, DIRECTORY; may be repeated"
+        "--only",
+        action="append",
+        metavar="OWNER/NAME",
+        help="or as OWNER/NAME, DIRECTORY, or as OWNER/NAME@COMMIT, abbreviated; may be repeated",
     )
     parser.add_argument("--draw", type=Path, metavar="FILE", help="draw from a list of owner/name and format, and end")
     parser.add_argument("--number", type=int, default=4, help="how many of each format to draw")
@@ -115,7 +121,7 @@ def main() -> None:
     rows = [Project(**dict(zip(names, line.split("\t"), strict=False))) for line in listed()]
     print(HEAD)
     for each in rows:
-        if not arguments.only or {each.name, str(each)} & {*arguments.only}:
+        if not arguments.only or any(each.is_meant_by(word) for word in arguments.only):
             with tempfile.TemporaryDirectory(prefix="corpus-") as scratch:
                 print(row(each, Path(scratch), arguments.mirrors), flush=True)
 

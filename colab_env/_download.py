@@ -144,6 +144,19 @@ def sign_in_page(url: str) -> str | None:
     return " ".join(title[1].split())[:80] if title else "without a title"
 
 
+def refuses(url: str) -> bool:
+    """Say whether an address wants another user name and password than it was given, in it or in ~/.netrc."""
+    try:
+        import requests
+    except ImportError:  # see `require_requests`
+        return False
+    try:
+        with requests.get(url, timeout=_TIMEOUT, stream=True) as answer:
+            return bool(answer.status_code == requests.codes.unauthorized)
+    except (requests.RequestException, ValueError, OSError):  # as above
+        return False
+
+
 def require_requests() -> None:
     """Raise NetworkError where requests is not installed: Debian's package of this command only recommends it."""
     try:

@@ -238,7 +238,9 @@ def _written(
 ) -> tuple[Footer, tuple[str, ...]]:
     machine, project, python = cache.machine, destination.trees["venv"].parent, destination.python
     signing_key, is_new = cache.keyring.signing()
-    remaining = [file for file, digest in values["left"].items() if digest is not None]
+    # What the set-up left as it was is there wherever this is restored. It may hold a password, and a cache may be anybody's.
+    given = values["given"]
+    remaining = [file for file, digest in values["left"].items() if digest is not None and digest != given[file]]
     packed = _archive.Contents(
         manifest=values,
         files={f"{_archive.FILES}/{file}": (project / file).read_bytes() for file in remaining},

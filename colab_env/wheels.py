@@ -27,6 +27,7 @@ _NO_VERSION = re.compile(
 )
 # The first sentence is the cause, those after it are what follows; each is wrapped.
 _UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
+_OTHER_PYTHON = re.compile(r"current\s+Python\s+version\s+\([\d.]+\)\s+does\s+not\s+satisfy\s+Python([<>=!~]=?[\d.]+)")
 # What names a compiler, a linker, or what looks for libraries: a build that fails without one needs none of them.
 _COMPILER = re.compile(
     r"\b(?:gcc|g\+\+|clang|rustc|cargo|cmake|meson|gfortran|pkg-?config|swig|nvcc|linker|compiler(?!\s*[=(.,)])|headers)\b"
@@ -46,7 +47,22 @@ _LONGEST = 600  # characters of a cause
 _SHOWN_NEEDS = 3
 # The rest may be one of many lines of a build, or is said by an error of its own.
 _PLAIN_CAUSES = frozenset({"driver", "memory", "build-requirement", "library-version", "scm-version"})
+# uv's words, then pip's. With 403 an index may mean that it has no such package: that is said otherwise.
+_REFUSED = re.compile(
+    r"index\s+URL\s+\((\S+?)\)\s+could\s+not\s+be\s+queried\s+due\s+to\s+a\s+lack\s+of\s+valid\s+authentication"
+    r"|401 Error, Credentials not correct for (\S+)"
+)
+_REMOTE_FILE = re.compile(r"Error while accessing remote requirements file: (\S+)")
+NO_ACCESS = "it does not accept the user name and password, or was given none (401 Unauthorized)"
+_IF_PRIVATE = "; or, if an index wants a password, check that"
+_STATUS = re.compile(r"\(4\d\d [\w ]+\)$")
+_CREDENTIALS = (
+    "check them where they stand: in the address, in variables such as UV_INDEX_NAME_PASSWORD, or in ~/.netrc"
+)
 _WHY = (
+    (r"\(401 Unauthorized\)", NO_ACCESS),
+    (r"\(403 Forbidden\)", "it refuses access (403 Forbidden)"),
+    (r"\(404 Not Found\)", "it has no such file (404 Not Found)"),
     ("certificate", "its certificate is not trusted here"),
     ("proxy|tunnel", "the proxy does not answer, or does not let it through"),
     ("lookup address|name resolution|not known|NameResolution", "its name is not known here"),
@@ -234,25 +250,30 @@ def translate_error(  # noqa: PLR0911  (one for each cause)
         why = next((line.strip() for line in error.lines if line.strip().startswith(("fatal:", "ssh:"))), "it failed")
         msg = f"git cannot fetch from {match[1]}: {why}"
         return NetworkError(msg, hint="check the address, your access to that repository, and the network or proxy")
+    if match := _REFUSED.search(text):
+        # Said first: what it would not show looks like a package that is not there.
+        return refused(match[1] or match[2])
     if match := UNKNOWN.search(text):
         msg = f"the package index has no package {match[1]!r}"
-        return CommandError(
-            msg,
-            hint=package_names.hint(
-                match[1], fetched=(page.stem for page in cache(environ).glob("simple-v*/**/*.rkyv"))
-            ),
-            lines=error.lines,
-        )
+        fetched = (page.stem for page in cache(environ).glob("simple-v*/**/*.rkyv"))
+        hint = package_names.hint(match[1], fetched=fetched)
+        if environ.get("UV_INDEX_STRATEGY") == index.BEST:  # of several, uv does not say that one refused
+            hint += _IF_PRIVATE
+        return CommandError(msg, hint=hint, lines=error.lines)
     if match := _TOO_OLD.search(text):
         msg = f"the uv that is on PATH is too old: it does not know {match[1]}"
         hint = "upgrade it (`uv self update`), or take it off PATH: colab-env then installs one of its own"
         return CommandError(msg, hint=hint, returncode=error.returncode, lines=error.lines)
-    if any(_UNREACHED.search(line) for line in error.lines):
-        match = _AT_ADDRESS.search(text)  # no index has any part in that
-        what = f"{match[1]} cannot be fetched from its address" if match else "the package index cannot be reached"
-        hint = f"check the {'address, and the ' if match else ''}network or proxy, then run it again"
-        return NetworkError(f"{what}: {_why_unreached(text)}", hint=hint)
-    return index.not_an_index(environ, error.lines) or _unsatisfiable(error) or _in_one_sentence(error) or error
+    if unreached := _unreached(text):
+        return unreached
+    return (
+        index.not_an_index(environ, error.lines) or _unsatisfiable(error, environ) or _in_one_sentence(error) or error
+    )
+
+
+def refused(url: str) -> NetworkError:
+    """Return the error for an index that wants another user name and password."""
+    return NetworkError(f"the package index {url}: {NO_ACCESS}", hint=_CREDENTIALS)
 
 
 def blamed(lines: Sequence[str]) -> str | None:
@@ -286,12 +307,34 @@ def _in_one_sentence(error: CommandError) -> CommandError | None:
     return CommandError(message.removeprefix("error: "), hint=hint, returncode=error.returncode, lines=error.lines)
 
 
-def _unsatisfiable(error: CommandError) -> CommandError | None:
-    match = _UNSATISFIABLE.search("\n".join(error.lines))
+def _unsatisfiable(error: CommandError, environ: Mapping[str, str]) -> CommandError | None:
+    text = "\n".join(error.lines)
+    match = _UNSATISFIABLE.search(text)
     if match is None:
         return None
     msg = f"no versions fit what is asked for: {' '.join(match[1].split())[:_LONGEST]}"
-    return CommandError(msg, hint="change the versions that are asked for; nothing was changed", lines=error.lines)
+    if other := _OTHER_PYTHON.search(match[1]):
+        hint = f"take a Python that fits, such as with --python '{other[1]}'; nothing was changed"
+        return CommandError(msg, hint=hint, lines=error.lines)
+    password = _NO_VERSION.search(text) and environ.get("UV_INDEX_STRATEGY") == index.BEST  # uv says less of several
+    hint = f"change the versions that are asked for{_IF_PRIVATE if password else ''}; nothing was changed"
+    return CommandError(msg, hint=hint, lines=error.lines)
+
+
+def _unreached(text: str) -> NetworkError | None:
+    """Return the error for an index or an address that was not reached, or did not give what it was asked for."""
+    if _UNREACHED.search(text):
+        match, why = _AT_ADDRESS.search(text), _why_unreached(text)
+        if match:  # no index has any part in that
+            what = f"{match[1]} cannot be fetched from its address"
+        else:
+            what = "a file cannot be fetched" if _STATUS.search(why) else "the package index cannot be reached"
+        hint = f"check the {'address, and the ' if match else ''}network or proxy, then run it again"
+        return NetworkError(f"{what}: {why}", hint=_CREDENTIALS if why.endswith(NO_ACCESS) else hint)
+    if match := _REMOTE_FILE.search(text):
+        msg = f"{match[1]}, which a requirements file includes, cannot be fetched"
+        return NetworkError(msg, hint="open the address in a browser; check it, its password, and the network or proxy")
+    return None
 
 
 def _why_unreached(text: str) -> str:

@@ -197,6 +197,66 @@ def test_an_unknown_package_is_said_with_file_and_line(machine: PreparedMachine,
     assert [path.name for path in project.iterdir()] == ["requirements.txt"]
 
 
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (
+            (
+                "error: No solution found\n  cause: Because six was not found in the package registry and you require six\n"
+                "\nhint: An index URL (http://host/simple) could not be queried due to a lack of valid authentication"
+                " credentials (401 Unauthorized)"
+            ),
+            "the package index http://host/simple: it does not accept the user name",
+            "in the address",
+        ),
+        (
+            "WARNING: 401 Error, Credentials not correct for http://host/simple/six/\nERROR: No matching distribution",
+            "the package index http://host/simple/six/: it does not accept",
+            "netrc",
+        ),
+        (
+            (
+                "error: Failed to download `six @ http://host/six.whl`\n  cause: Failed to fetch: http://host/six.whl\n"
+                "  cause: HTTP status client error (401 Unauthorized) for url (http://host/six.whl)"
+            ),
+            "six cannot be fetched from its address: host: it does not accept the user name",
+            "in the address",
+        ),
+        (
+            (
+                "error: Failed to download `six @ http://host/six.whl`\n  cause: Failed to fetch: http://host/six.whl\n"
+                "  cause: HTTP status client error (404 Not Found) for url (http://host/six.whl)"
+            ),
+            "six cannot be fetched from its address: host: it has no such file",
+            "check the address",
+        ),
+        (
+            (
+                "error: Error parsing included file in `requirements.txt` at position 66\n"
+                "  cause: Error while accessing remote requirements file: http://host/limits.txt"
+            ),
+            "http://host/limits.txt, which a requirements file includes, cannot be fetched",
+            "browser",
+        ),
+    ],
+)
+def test_what_a_host_refuses_is_told_with_its_reason(text: str, message: str, hint: str) -> None:
+    found = wheels.translate_error(error_of(text), {})
+    assert isinstance(found, NetworkError)
+    assert found.message.startswith(message)
+    assert hint in str(found.hint)
+
+
+def test_where_the_python_is_too_old_another_one_is_the_next_step() -> None:
+    text = (
+        "  cause: Because the current Python version (3.11.7) does not\n"
+        "      satisfy Python>=3.12 and django>=6.0,<=6.0.10 depends on Python>=3.12, we can conclude that it cannot be used."
+    )
+    found = wheels.translate_error(error_of(text), {})
+    assert "(3.11.7) does not satisfy Python>=3.12" in found.message
+    assert found.hint == "take a Python that fits, such as with --python '>=3.12'; nothing was changed"
+
+
 def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed() -> None:
     lines = ("warning: something", "error: Extras `new` and `old` are incompatible with the declared conflicts")
     error = wheels.translate_error(CommandError("`uv export …` ended with exit code 2", lines=lines), {})

@@ -21,6 +21,7 @@ from colab_env.errors import (
     HashMismatchError,
     LockMismatchError,
     MissingStepError,
+    NetworkError,
     NoSuchPythonError,
     UsageError,
 )
@@ -301,6 +302,20 @@ def test_what_is_made_from_the_lock_alone_refuses_a_stale_one(machine, project):
         lock.format.export_universal(lock, Selection(), python=machine.python.path, machine=Machine.detect())
 
 
+def test_a_file_whose_limits_are_exact_is_a_lock_and_a_limit_itself_need_not_be(machine, project):
+    (project / "requirements.txt").write_text("six\nidna==3.10\n-c limits.txt\n")
+    (project / "limits.txt").write_text("six==1.16.0\nurllib3<2\n")
+
+    def exported() -> str:
+        lock = registry.find(project)
+        return lock.format.export_universal(lock, Selection(), python=machine.python.path, machine=Machine.detect())
+
+    assert {line.split()[0] for line in exported().splitlines() if "==" in line} == {"idna==3.10", "six==1.16.0"}
+    (project / "limits.txt").write_text("six<2\n")
+    with pytest.raises(UsageError, match="names no exact version of six"):
+        exported()
+
+
 def test_a_uv_project_needs_no_poetry(machine, project, monkeypatch):
     uv_locked(project)
     (machine.data / "poetry").unlink()
@@ -531,6 +546,73 @@ def test_a_private_index_is_used_and_its_password_is_never_shown(
     assert nowhere(PASSWORD, machine.data)
     assert ("hidden-1.0" in installed(project)) == works
     assert not works or PASSWORD not in (project / ".venv/colab-env.json").read_text()
+
+
+@pytest.mark.parametrize("way", ["--index-url", "--extra-index-url", "--find-links", "[tool.uv]"])
+def test_an_index_of_the_project_s_own_needs_to_have_no_pip(machine, project, private, way):
+    address = private.url.replace("://", f"://me:{PASSWORD}@")
+    line = f"--no-index --find-links {private.wheels}" if way == "--find-links" else f"{way} {address}"
+    if way == "[tool.uv]":
+        (project / "pyproject.toml").write_text(f'[tool.uv]\nindex-url = "{address}"\n')
+        line = ""
+    (project / "requirements.txt").write_text(f"{line}\nhidden\n-c limits.txt\n")
+    (project / "limits.txt").write_text("hidden<2\npip>1\n")
+    fill(project, python=machine.python)
+    assert installed(project) == {"hidden-1.0"}
+    assert has_pip(project)
+    if way == "--index-url":
+        assert not any(path.startswith("/simple/pip") for path in private.asked)
+    assert nowhere(PASSWORD, machine.data, project / ".venv")
+
+
+def test_a_setup_py_that_names_an_address_with_a_password_is_set_up_again(machine, project, private):
+    address = f"{private.address}/files/hidden-1.0-py3-none-any.whl".replace("://", f"://me:{PASSWORD}@")
+    (project / "setup.py").write_text(
+        "from setuptools import setup\n"
+        f'setup(name="lesson", version="1", py_modules=[], install_requires=["hidden @ {address}"])\n'
+    )
+    for _ in range(2):  # the second time, uv has what it needs in its cache, without the password
+        fill(project, python=machine.python)
+        assert installed(project) == {"hidden-1.0", "lesson-1"}
+        shutil.rmtree(project / ".venv")
+
+
+@pytest.mark.parametrize("way", ["explicit", "further", "variables", "locked"])
+def test_a_script_has_its_packages_from_the_index_that_its_block_names(machine, project, private, monkeypatch, way):
+    address = private.url.replace("://", f"://me:{PASSWORD}@")
+    if way == "variables":
+        address = private.url
+        monkeypatch.setenv("UV_INDEX_OUR_OWN_USERNAME", "me")
+        monkeypatch.setenv("UV_INDEX_OUR_OWN_PASSWORD", PASSWORD)
+    block = (
+        f'requires-python = ">=3.9"\ndependencies = ["hidden", "six==1.16.0"]\n[[tool.uv.index]]\nurl = "{address}"\n'
+    )
+    if way != "further":
+        block += 'name = "our-own"\nexplicit = true\n[tool.uv.sources]\nhidden = { index = "our-own" }\n'
+    lines = "".join(f"# {line}\n" for line in block.splitlines())
+    (project / "lesson.py").write_text(f"# /// script\n{lines}# ///\n")
+    if way == "locked":
+        subprocess.run([uv_program(), "lock", "-q", "--script", "lesson.py"], cwd=project, check=True)
+    fill(project, python=machine.python, lock="lesson.py")
+    assert installed(project) == {"hidden-1.0", "six-1.16.0"}
+    assert nowhere(PASSWORD, machine.data, project / ".venv")
+
+
+@pytest.mark.parametrize("further", [False, True])
+def test_an_index_that_refuses_a_password_is_told_from_one_without_the_package(
+    machine, project, private, monkeypatch, further
+):
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # this machine may have further indexes, of which uv says less
+    if further:
+        monkeypatch.setenv("UV_INDEX_STRATEGY", "unsafe-best-match")
+    (project / "requirements.txt").write_text(
+        f"--extra-index-url {private.url.replace('://', f'://me:{PASSWORD}-old@')}\nhidden\n"
+    )
+    words = r"127\.0\.0\.1.* does not accept the user name and password.*401"
+    with pytest.raises(NetworkError, match=words) as caught:
+        fill(project, python=machine.python)
+    assert "password" in str(caught.value.hint).lower()
+    assert PASSWORD not in repr(caught.value)
 
 
 def library(place: Path) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -168,6 +170,50 @@ def test_what_no_kernel_works_with_comes_from_the_layer(tmp_path: Path) -> None:
     assert str(tmp_path / "ahead") not in path()
     (tmp_path / "ahead").mkdir()
     assert path().index(str(tmp_path / "ahead")) < path().index(own) < path().index(str(tmp_path / "site"))
+
+
+_MAP = """\
+import importlib.util, sys
+
+class _EditableFinder:
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return importlib.util.spec_from_file_location(name, {path!r}) if name in ("mapped", "too_new") else None
+
+sys.meta_path.append(_EditableFinder)
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--system-site-packages"]])
+def test_a_kernel_s_package_that_somebody_edits_is_the_edited_one(tmp_path: Path, options: list[str]) -> None:
+    own, layer, sources = (tmp_path / name for name in ("own", "layer", "lesson/src"))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", *options, own], check=True, timeout=120)
+    for place, names in ((layer / "site", ("added", "mapped", "other")), (sources, ("added", "mapped", "too_new"))):
+        place.mkdir(parents=True)
+        for name in names:
+            (place / f"{name}.py").write_text("")
+    (layer / "ahead").mkdir()
+    for place in (layer / "site", layer / "ahead"):
+        (place / "too_new.py").write_text("")
+    shutil.copy(Path(colab_layer.__file__).parents[1] / "standalone/_launch.py", layer / "launch.py")
+    (layer / "site/colab_kernel_launcher.py").write_text(
+        "import json, added, mapped, other, too_new\n"
+        "print(json.dumps([module.__file__ for module in (added, mapped, other, too_new)]))\n"
+    )
+    (site,) = own.glob("lib/python3*/site-packages")
+    # As setuptools writes them for `pip install -e`: a path, and a map of names.
+    (site / "__editable__.lesson-1.0.pth").write_text(f"{sources}\n")
+    (site / "__editable__.mapped-1.0.pth").write_text("import __editable___mapped_1_0_finder\n")
+    (site / "__editable___mapped_1_0_finder.py").write_text(_MAP.format(path=str(sources / "mapped.py")))
+    (ipykernel,) = importlib.util.find_spec("ipykernel").submodule_search_locations  # the layer of this test has none
+    environ = {**os.environ, "PYTHONPATH": str(Path(ipykernel).parent)}
+    argv = [own / "bin/python", layer / "launch.py"]
+    said = subprocess.run(argv, capture_output=True, check=True, text=True, timeout=60, env=environ).stdout
+    assert json.loads(said) == [
+        *(str(sources / f"{name}.py") for name in ("added", "mapped")),
+        str(layer / "site/other.py"),
+        str(layer / "ahead/too_new.py"),
+    ]
 
 
 @pytest.mark.network

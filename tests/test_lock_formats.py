@@ -22,6 +22,7 @@ from colab_env.errors import (
     ColabEnvError,
     HashMismatchError,
     LockMismatchError,
+    NetworkError,
     NoSuchPythonError,
     ProjectFileError,
     UsageError,
@@ -1014,15 +1015,16 @@ PASSWORD = "s3cret-and-long"
 
 
 @pytest.mark.network
+@pytest.mark.parametrize("works", [True, False])
 @pytest.mark.parametrize("name", ["Pipfile.lock", "pdm.lock"])
 def test_a_package_comes_from_the_projects_own_index_and_no_password_is_shown(
-    machine, project, tmp_path, monkeypatch, capfd, name
+    machine, project, tmp_path, monkeypatch, capfd, name, works
 ):
     (tmp_path / "wheels").mkdir()
     wheel = write_wheel(tmp_path / "wheels", "hidden", "1.0")
     checksum = f"sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
     with IndexServer(tmp_path / "wheels", user="me", password=PASSWORD) as server:
-        monkeypatch.setenv("LESSON_PASSWORD", PASSWORD)
+        monkeypatch.setenv("LESSON_PASSWORD", PASSWORD if works else f"{PASSWORD}-old")
         url = server.url.replace("://", "://me:${LESSON_PASSWORD}@")
         if name == "Pipfile.lock":
             sources = [{"name": "pypi", "url": PUBLIC}, {"name": "private", "url": url}]
@@ -1033,9 +1035,14 @@ def test_a_package_comes_from_the_projects_own_index_and_no_password_is_shown(
             (project / "pdm.lock").write_text(PDM.partition('[[package]]\nname = "demo"')[0] + hidden)
             (project / "pyproject.toml").write_text(f'[[tool.pdm.source]]\nname = "private"\nurl = "{url}"\n')
         with _report.screen(_report.Plain()):
-            shown = repr(fill(project, python=machine.python))
+            if works:
+                shown = repr(fill(project, python=machine.python))
+            else:
+                with pytest.raises(NetworkError, match="does not accept the user name and password") as caught:
+                    fill(project, python=machine.python)
+                shown = repr(caught.value)
     out, err = capfd.readouterr()
-    assert installed(project) == {"six-1.16.0", "hidden-1.0"}
+    assert not works or installed(project) == {"six-1.16.0", "hidden-1.0"}
     assert PASSWORD not in shown + out + err
     assert nowhere(PASSWORD, machine.data, project)
 

@@ -219,3 +219,20 @@ def test_what_the_system_says_of_a_file_or_a_tree_becomes_an_error_of_ours(error
     found = _files.translate_error(error, Path("/file"))
     assert type(found) is kind
     assert said in found.message
+
+
+def test_what_is_installed_is_told_from_what_only_limits_versions(project):
+    texts = {
+        "requirements.txt": "-r more/base.txt\n--constraint limits.txt\na\n",
+        "limits.txt": "a==1\n-r more/limits.txt\n",
+        "more/base.txt": "b\n-c limits.txt\n-c ../more/base.txt\n",
+        "more/limits.txt": "b==2\nc<3\n",
+    }
+    (project / "more").mkdir()
+    for name, text in texts.items():
+        (project / name).write_text(text)
+    wanted, limits = requirements_text.parts(project / "requirements.txt")
+    assert sorted(wanted) == sorted([texts["requirements.txt"], texts["more/base.txt"]])
+    assert sorted(limits) == sorted([texts["limits.txt"], texts["more/limits.txt"], texts["more/base.txt"]])
+    found = requirements_text.with_included(project / "requirements.txt")
+    assert sorted(content.decode() for _, content in found) == sorted(texts.values())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import zstandard
 from conda_standin.server import Server
 from conftest import ROOT, PreparedMachine, Stop
 from test_archive import listing
@@ -243,6 +244,20 @@ def test_what_was_saved_comes_back_and_is_not_saved_twice(made: Path, cache: Pat
         found["."] = found[".venv"] = ()
     assert after == before
     assert choice.python(Machine.detect()) == venv.recorded_python(made)
+
+
+def test_a_password_in_a_project_file_is_in_no_snapshot(
+    made: Path, cache: Path, pythons: list[Interpreter], tmp_path: Path
+) -> None:
+    with (made / "pyproject.toml").open("a") as file:
+        file.write('[[tool.poetry.source]]\nname = "private"\nurl = "https://me:s3cret-and-long@host/simple"\n')
+    filled_now(made, pythons[0], InstallOptions())
+    colab_env.save(cache)
+    with archive_in(cache).open("rb") as packed, (tmp_path / "unpacked").open("wb") as unpacked:
+        zstandard.ZstdDecompressor().copy_stream(packed, unpacked)
+    assert b"s3cret" not in (tmp_path / "unpacked").read_bytes()
+    lose(made)
+    assert colab_env.restore(cache, project=made).changed
 
 
 def test_nothing_is_written_when_nothing_is_set_up(home: Path, project: Path, cache: Path) -> None:

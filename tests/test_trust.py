@@ -22,17 +22,17 @@ import pytest
 import zstandard
 from conftest import ROOT
 from test_archive import TOP, anything, forge, member, unpack
-from test_snapshots import archive_in, cache, hand_made, lose, made, rewrite  # noqa: F401  (fixtures)
+from test_snapshots import archive_in, cache, filled_now, hand_made, lose, made, rewrite  # noqa: F401  (fixtures)
 
 import colab_env
-from colab_env import _process, _report, cli, system
+from colab_env import _files, _ledger, _process, _report, cli, system, venv
 from colab_env.errors import CacheError, SnapshotError, UsageError
 from colab_env.interpreter import Interpreter
 from colab_env.interpreter_sources import source_of
 from colab_env.jupyter import colab_layer
 from colab_env.locks import registry
 from colab_env.machine import Machine
-from colab_env.request import Request
+from colab_env.request import InstallOptions, Request
 from colab_env.snapshot import _archive, manifest, restoring, signing
 from colab_env.snapshot._archive import Contents, Tree
 from colab_env.snapshots import SetupCache
@@ -472,10 +472,20 @@ def test_a_project_file_that_is_no_text_or_another_is_refused() -> None:
     """It was a UnicodeDecodeError, and `cache verify` said ✓. Restoring and verifying ask the same."""
     content = b"\xff\xfe"
     digest = hashlib.sha256(content).hexdigest()
-    described = SimpleNamespace(left={"poetry.toml": digest, "poetry.lock": None})
+    described = SimpleNamespace(
+        given={"poetry.toml": None, "poetry.lock": None, "pyproject.toml": digest},
+        left={"poetry.toml": digest, "poetry.lock": None, "pyproject.toml": digest},
+    )
     with pytest.raises(SnapshotError, match="no text"):
         restoring._project_texts({"files/poetry.toml": content}, described)
-    for files in ({}, {"files/poetry.toml": b""}, {"files/poetry.toml": content, "files/poetry.lock": b""}):
+    with pytest.raises(SnapshotError, match="no text"):  # one of an earlier version has what nobody changed, too
+        restoring._project_texts({"files/poetry.toml": content, "files/pyproject.toml": content}, described)
+    for files in (
+        {},
+        {"files/pyproject.toml": content},
+        {"files/poetry.toml": b""},
+        {"files/poetry.toml": content, "files/poetry.lock": b""},
+    ):
         with pytest.raises(SnapshotError, match="not those of its description"):
             restoring._project_texts(files, described)
 
@@ -588,6 +598,9 @@ def test_what_a_snapshot_declares_is_what_it_unpacks_to(tmp_path: Path) -> None:
 def test_what_could_not_be_read_is_not_written(
     made: Path, cache: Path, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with _ledger.recording("configure_venv", Machine.detect()):  # what a set-up has written is inside
+        _files.write_text(made / "poetry.toml", "# settings\n")
+    filled_now(made, venv.recorded_python(made), InstallOptions())
     monkeypatch.setattr(_archive, limit, 3)
     with pytest.raises(SnapshotError, match="more than a snapshot holds"):
         colab_env.save(cache)

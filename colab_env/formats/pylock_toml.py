@@ -70,8 +70,7 @@ class PylockToml(LockFormat):
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
         self.require_uv(lock, target)
         install(lock, selection, target=target, cwd=lock.directory, options=options(lock, selection))
-        if target.pip:  # uv takes nothing else beside a pylock.toml
-            target.installer(lock.pyproject).install([*target.options, "pip"], python=target.python, cwd=lock.directory)
+        installing.add_pip(target)  # uv takes nothing else beside a pylock.toml
         with reading(lock):
             return hashes(lock.text)
 

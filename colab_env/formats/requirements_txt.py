@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,34 +54,34 @@ class RequirementsTxt(LockFormat):
         )
 
     def export_universal(self, lock: LockFile, selection: Selection, *, python: Path, machine: Machine) -> str:
-        listed = [
-            requirement
-            for _, content in self.inputs(lock)
-            for requirement in requirements_text.requirements(content.decode("utf-8"))
-        ]
-        if loose := next(
-            (requirement for _, requirement in listed if not (requirement.url or requirements_text.pins(requirement))),
-            None,
-        ):
+        wanted, limits = (
+            [requirement for text in texts for _, requirement in requirements_text.requirements(text)]
+            for texts in requirements_text.parts(lock.path, lock.content)
+        )
+        pinned = {
+            requirements_text.normalized(each.name)
+            for each in (*wanted, *limits)
+            if each.url or requirements_text.pins(each)
+        }
+        if loose := next((each for each in wanted if requirements_text.normalized(each.name) not in pinned), None):
             msg = f"{short(lock.path)} is no lock file: it names no exact version of {loose.name}"
             command = f"uv pip compile --universal --generate-hashes {lock.path.name} -o requirements.lock.txt"
             raise UsageError(msg, hint=f"run `{command}`, then name that file with lock=...; nothing was written")
         # Locked already, for every platform as far as it says.
+        listed = requirements_text.requirements(lock.text)
         if listed and all("--hash" in line for line, _ in listed) and len(self.inputs(lock)) == 1:
             return lock.text
         installer = installing.installer(machine, pyproject=lock.pyproject)
         return installer.compile(lock.path, python=python, text=_other(lock), options=("--universal",))
 
     def install(self, lock: LockFile, selection: Selection, *, target: Target) -> Mapping[str, Collection[str]]:
-        locked = requirements_text.hashes(
-            "\n".join(content.decode(errors="replace") for _, content in self.inputs(lock))
-        )
+        everything = "\n".join(content.decode(errors="replace") for _, content in self.inputs(lock))
+        locked = requirements_text.hashes(everything)
         if target.uv is None:
             by_pip = uv.installer(target.machine, index.settings(target.machine))
             by_pip.install(["-r", str(lock.path)], python=target.python, cwd=lock.directory)
             return locked
         installer = target.installer(lock.pyproject)
-        pip = ["pip"] if target.pip else []
         options: list[str | Path] = [*target.options, *installing.trusting(lock.text), "--exact"]
         with _file_locks.private_directory(target.machine.data) as scratch:
             text = _other(lock)
@@ -91,7 +91,12 @@ class RequirementsTxt(LockFormat):
                 # Excluded, not removed afterwards: a package that the machine has is not even downloaded.
                 _files.write_text(scratch / "excludes.txt", "".join(f"{name}\n" for name in names))
                 source += ["--excludes", scratch / "excludes.txt"]
-            installer.install([*options, *source, *pip], python=target.python, cwd=lock.directory, text=text)
+
+            def install(more: Sequence[str]) -> None:
+                installer.install([*options, *source, *more], python=target.python, cwd=lock.directory, text=text)
+
+            with installing.naming_refusals(everything):
+                installing.with_pip(install, target=target, text=everything)
         return locked
 
 

@@ -128,7 +128,7 @@ class UvLock(LockFormat):
                 selection.notes.append(f"{error.message}; files of the same hashes came from this machine's index")
                 return hashes
             raise
-        installing.add_pip(target, text)
+        installing.add_pip(target)
         return requirements_text.hashes(text)
 
     def _install_text(

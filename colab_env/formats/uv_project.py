@@ -120,7 +120,7 @@ class UvProject(LockFormat):
                 lock.directory,
             ]
             target.installer(lock.pyproject).install(argv, python=target.python, cwd=lock.directory)
-        installing.add_pip(target, pylock_toml.read(locked.text))
+        installing.add_pip(target)
         with reading(locked):
             return pylock_toml.hashes(locked.text)
 

@@ -5,13 +5,15 @@ Also `[[tool.poetry.source]]`: which packages come from an index of the project'
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _file_locks, _files, index, toml_text, uv
+from colab_env import _download, _file_locks, _files, index, toml_text, uv, wheels
+from colab_env.errors import CommandError, NetworkError
 from colab_env.locks import requirements_text
 from colab_env.locks.uv_install import UvInstaller
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _DEFAULT = ("--index-url", "-i")
 _INDEX = re.compile(r"(?m)^(--index-url|--extra-index-url|-i)[ =]+(\S+)[ \t]*\n?")
+_URL = re.compile(r'(?m)^url = "(https?://[^"]+)"$')  # as `_uv_sources` writes it
 _HASH = re.compile(r"--hash[ =](\w+:[0-9a-f]+)")
 
 
@@ -115,6 +118,7 @@ _TRUSTED = re.compile(r"(?m)^[ \t]*--trusted-host[ =]+(\S+)")
 # uv would write the name into the address that it records for a directory (PEP 610).
 _EDITABLE_NAME = re.compile(r"(?m)^(-e file:[^#\s]+)#egg=[\w.-]+")
 _PIP = re.compile(r"(?mi)^pip\b(?![-\w.\[])")
+_LINKS = re.compile(r"(?m)^[ \t]*(?:-f|--find-links|--no-index)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,8 +208,6 @@ def install_text(
     """
     if selection.left_out:
         text = requirements_text.without(text, selection.left_out(text))
-    if target.pip and not _PIP.search(text):
-        text += "\npip\n"
     # A lock is whole: nothing is resolved, and what it does not name goes.
     argv: list[str | Path] = [*target.options, *trusting(text), "--exact", "--no-deps", "-r", "-"]
     of_sources = None
@@ -216,13 +218,60 @@ def install_text(
             _files.write_text(scratch / "pyproject.toml", of_sources)
             argv += ["-r", scratch / "pyproject.toml"]
         text = _EDITABLE_NAME.sub(r"\1", _TRUSTED.sub("", text))
-        installer.install(argv, python=target.python, cwd=directory, text=text)
+
+        def install(more: Sequence[str]) -> None:
+            lines = "".join(f"\n{name}\n" for name in more)
+            installer.install(argv, python=target.python, cwd=directory, text=text + lines)
+
+        with naming_refusals(f"{text}\n{of_sources or ''}"):
+            with_pip(install, target=target, text=text)
     return requirements_text.hashes(text)
 
 
-def add_pip(target: Target, text: str) -> None:
-    """Add pip where it is wanted, and the `text` in pip's format does not say which; no setting of the project counts."""
-    if target.pip and not _PIP.search(text):
+@contextlib.contextmanager
+def naming_refusals(text: str) -> Iterator[None]:
+    """Raise NetworkError where a package is said not to be there because an index that the text names refuses a password.
+
+    uv says so of the only index that it may ask for a package, and not always then; so that one is asked once more.
+    """
+    try:
+        yield
+    except CommandError as error:
+        name = wheels.blamed(error.lines)
+        urls = [*(match[2] for match in _INDEX.finditer(text)), *_URL.findall(text)]
+        for url in dict.fromkeys(urls) if name else ():
+            if not index.is_default(url) and _download.refuses(f"{url.rstrip('/')}/{name}/"):
+                raise wheels.refused(url) from error
+        raise
+
+
+def with_pip(install: Callable[[Sequence[str]], None], *, target: Target, text: str) -> None:
+    """Call `install` with what is to be installed beside a text in pip's format: pip, where it is wanted and not named.
+
+    From an index of the project's own it comes only where the machine's is not reached: that may have none, or a stranger's.
+    """
+    if target.pip and not _PIP.search(text) and not _has_own_index(text):
+        try:
+            install(["pip"])
+        except CommandError as error:  # by a setting of the project's, packages come from such an index
+            if wheels.blamed(error.lines) != "pip":
+                raise
+        else:
+            return
+    install([])
+    try:
+        add_pip(target)
+    except (CommandError, NetworkError):
+        install(["pip"])
+
+
+def _has_own_index(text: str) -> bool:
+    return _LINKS.search(text) is not None or not all(index.is_default(match[2]) for match in _INDEX.finditer(text))
+
+
+def add_pip(target: Target) -> None:
+    """Add pip where it is wanted and not there yet; no setting of the project counts."""
+    if target.pip and not any(target.environment.glob("lib/python3*/site-packages/pip-*.dist-info")):
         uv_installer = uv.tool_installer(target.machine, index.settings(target.machine))
         environ = {**_files.unshared(target.environment), **uv_installer.environ}
         replace(uv_installer, uv=target.uv, environ=environ).install(["pip"], python=target.python)

@@ -6,7 +6,7 @@ import codecs
 import contextlib
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ _EDITABLE = re.compile(r"^(?:-e|--editable)[ =]\s*")
 _OPTIONS = re.compile(r"\s--\w.*", re.DOTALL)
 # In environment.yml as items of the list under `pip:`.
 _HASH = re.compile(r"\s--hash[= ](\w+:[0-9A-Fa-f]+)")
-_INCLUDE = re.compile(r"""(?m)^[ \t]*(?:-[ \t]+["']?)?(?:-r|-c|--requirement|--constraint)[ =]?[ \t]*([^\s"'\0]+)""")
+_INCLUDE = re.compile(r"""(?m)^[ \t]*(?:-[ \t]+["']?)?(-r|-c|--requirement|--constraint)[ =]?[ \t]*([^\s"'\0]+)""")
 # As pip has it: a # within a word, such as that of #egg=, begins none.
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 
@@ -55,30 +55,48 @@ def with_included(path: Path, content: bytes | None = None) -> list[tuple[str, b
 
     `content` is that of the file itself, where it has been read.
     """
-    files: list[tuple[str, bytes]] = []
-    real_paths: set[str] = set()
-    pending = [path]
+    files: dict[str, tuple[str, bytes]] = {}  # by the real path, for a file may be included for both
+    for real, name, text, _ in _included(path, content):
+        files.setdefault(real, (name, text))
+    return list(files.values())
+
+
+def parts(path: Path, content: bytes | None = None) -> tuple[list[str], list[str]]:
+    """Return the texts that say what is installed, and those that only limit versions (`-c`), of a file and its includes."""
+    sides: tuple[list[str], list[str]] = ([], [])
+    for _, _, text, is_limit in _included(path, content):
+        sides[is_limit].append(text.decode("utf-8", errors="replace"))
+    return sides
+
+
+def _included(path: Path, content: bytes | None) -> Iterator[tuple[str, str, bytes, bool]]:
+    """Yield the real path, the name and the content of each file, and whether it only limits versions."""
+    seen: set[tuple[str, bool]] = set()
+    pending = [(path, False)]
     while pending:
-        current = pending.pop()
+        current, is_limit = pending.pop()
         real = os.path.realpath(current)  # one file has any number of paths, such as x/../x/../a.txt
-        if real in real_paths:
+        if (real, is_limit) in seen:
             continue
-        real_paths.add(real)
+        seen.add((real, is_limit))
         current_content = content if content is not None and current == path else _files.content(current) or b""
-        files.append((current.name, current_content))
+        yield real, current.name, current_content, is_limit
         text = current_content.decode("utf-8", errors="replace")
-        pending += [current.parent / name for name in _INCLUDE.findall(text) if "://" not in name]
-    return files
+        pending += [
+            (current.parent / name, is_limit or "c" in option[:3])
+            for option, name in _INCLUDE.findall(text)
+            if "://" not in name
+        ]
 
 
 def missing_include(path: Path, content: bytes) -> tuple[int, str] | None:
     """Return line and name of the first file that a requirements file includes and that is not there, or None."""
     text = content.decode("utf-8", errors="replace")
     for match in _INCLUDE.finditer(text):
-        name = match[1]
+        name = match[2]
         is_local = "://" not in name and "$" not in name  # pip puts variables in: ${HOME}/base.txt
         if is_local and not (path.parent / name).exists():
-            return text.count("\n", 0, match.start(1)) + 1, name
+            return text.count("\n", 0, match.start(2)) + 1, name
     return None
 
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -208,7 +208,12 @@ class UvInstaller:
             if constraints:
                 _files.write_text(directory / "constraints.txt", constraints)
                 argv += ["--constraint", directory / "constraints.txt"]
-            return self._written([*argv, "-" if text else source], cwd=source.parent, stdin=text, preferred=known)
+
+            def compiled(more: Sequence[str]) -> str:
+                words = [*argv, *more, "-" if text else source]
+                return self._written(words, cwd=source.parent, stdin=text, preferred=known)
+
+            return _refreshing(compiled)
 
     def resolve(
         self,
@@ -242,12 +247,16 @@ class UvInstaller:
                 path = directory / f"{option.strip('-')}.txt"
                 _files.write_text(path, text)
                 argv += [option, path]
-            words = [self.program, *argv, "--python", python, *arguments, "--output-file", output]
-            try:
-                _process.run(words, environ=self.environ, cwd=cwd)
-            except CommandError as error:
-                raise translate_error(error, self.environ) from error
-            return output.read_text(encoding="utf-8")
+
+            def resolved(more: Sequence[str]) -> str:
+                words = [self.program, *argv, *more, "--python", python, *arguments, "--output-file", output]
+                try:
+                    _process.run(words, environ=self.environ, cwd=cwd)
+                except CommandError as error:
+                    raise translate_error(error, self.environ) from error
+                return output.read_text(encoding="utf-8")
+
+            return _refreshing(resolved)
 
     def synced(self, project: Path, *, python: Path, options: Sequence[str] = ()) -> str:
         """Return in pip's format the versions that `uv sync` would install of a project that is not locked.
@@ -351,6 +360,19 @@ class UvInstaller:
             except CommandError as error:
                 raise translate_error(error, self.environ) from error
             return target.read_text(encoding="utf-8")
+
+
+def _refreshing(run: Callable[[Sequence[str]], str]) -> str:
+    """Return what uv answers; where an address refuses it, from scratch.
+
+    Of a project that it has built, uv keeps what that needs, and in an address there the password is masked.
+    """
+    try:
+        return run([])
+    except NetworkError as error:
+        if not error.message.endswith(wheels.NO_ACCESS):
+            raise
+    return run(["--refresh"])
 
 
 class _Added:

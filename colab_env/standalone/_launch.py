@@ -1,6 +1,7 @@
 """Start a kernel: the environment's own packages first, then this layer's, then the system's.
 
-Few layers have packages that come before the environment's own.
+What is installed to be edited is the environment's own too, wherever it lies: whoever works on a package that kernels need
+has that one in the kernel. Few layers have packages that come before the environment's own.
 
 Runs under the environment's Python (3.6 or newer) as a file beside the directory `site`, and is imported by nobody. The
 layer is visible in the kernel only: pip, Poetry and uv see the environment as its lock file has it.
@@ -25,6 +26,7 @@ AHEAD = SITE.with_name("ahead")  # what no kernel works with in the project's ve
 SETTLED = 15.0  # seconds after which a kernel that nobody has asked anything counts as started, too
 FORCED = ("FORCE_COLOR", "CLICOLOR_FORCE")  # ipykernel 7 sets them: programs then colour what goes into a pipe, too
 ITSELF = re.compile(r"(?i)colab[-_](?:bootstrap|env)\b")
+SITES = ("site-packages", "dist-packages")
 PAIR = 2  # "install" and one name
 PATIENCE = 20.0  # seconds until a start writes down where it hangs; the guard's alarm ends it ten seconds later
 
@@ -33,7 +35,12 @@ def main() -> None:
     """Put the layer behind the last path of the environment and become its kernel."""
     del sys.path[0]  # the directory of this file
     positions = [number for number, path in enumerate(sys.path) if path.startswith(sys.prefix + "/")]
-    sys.path.insert(positions[-1] + 1 if positions else len(sys.path), str(SITE))
+    end = positions[-1] + 1 if positions else len(sys.path)
+    # What *.pth files add comes behind their own directory; the next such directory is the user's or the system's.
+    while end < len(sys.path) and os.path.basename(sys.path[end]) not in SITES:
+        end += 1
+    sys.path.insert(end, str(SITE))
+    put_edited_first()
     if AHEAD.is_dir():
         sys.path.insert(positions[0] if positions else len(sys.path), str(AHEAD))
     start, cell, notice = (os.environ.pop(f"COLAB_ENV_{name}", "") for name in ("BOOT", "CELL", "NOTICE"))
@@ -50,6 +57,26 @@ def main() -> None:
         sys.exit(
             f"{launcher} ended and was no kernel"
         )  # such as an empty file: a start without a word would be tried twice
+
+
+def put_edited_first() -> None:
+    """Let packages that setuptools maps to their sources be found before this layer's of the same name.
+
+    Python asks such a map last, after all of its path, on which the layer is.
+    """
+    maps = [finder for finder in sys.meta_path if str(getattr(finder, "__module__", "")).startswith("__editable__")]
+
+    class Edited:
+        @staticmethod
+        def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+            is_ours = path is None and any(place.exists() for place in (SITE / name, SITE / (name + ".py")))
+            if not is_ours or any(place.exists() for place in (AHEAD / name, AHEAD / (name + ".py"))):
+                return None
+            found: Any = (finder.find_spec(name, path, target) for finder in maps)
+            return next(filter(None, found), None)
+
+    if maps:
+        sys.meta_path.insert(0, Edited)
 
 
 def leave_colours() -> None:
