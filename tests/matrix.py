@@ -37,6 +37,7 @@ IPYTHONS: dict[str, tuple[str | None, ...]] = {
     "3.12": (None, "7.34.0", "8.39.0", "9.18.1"),
     "3.13": (None, "7.34.0", "8.39.0", "9.18.1"),
 }
+LAYER = "layer"  # the option's word for None
 MISSING = {
     "3.6": "none of 7.17 and later, which need Python 3.7; and no google.colab, which needs 3.8",
     "3.7": "none of 8, which needs Python 3.8; and no google.colab, which needs 3.8",
@@ -213,11 +214,11 @@ def rows(python: str) -> Iterator[str]:
                     yield f"| {' | '.join(cells)} |"
 
 
-def feature_rows(python: str, ages: Collection[str] = tuple(PACKAGES)) -> Iterator[str]:
-    """Try every feature with every IPython and the packages of each age, on a notebook that was switched by a restart."""
+def feature_rows(python: str, ages: Collection[str] = tuple(PACKAGES), ipythons: Collection[str] = ()) -> Iterator[str]:
+    """Try every feature with these IPythons and the packages of each age, on a notebook that was switched by a restart."""
     with colab() as root:
         furnish(root)
-        for ipython in IPYTHONS[python]:
+        for ipython in (each for each in IPYTHONS[python] if not ipythons or (each or LAYER) in ipythons):
             # ipywidgets brings an IPython; a project without packages has none of its own.
             for age in (age for age in ages if bool(PACKAGES[age]) == bool(ipython)):
                 kernel = prepare(root, python, ipython, PACKAGES[age])
@@ -279,23 +280,31 @@ def main() -> None:
     parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--python", action="append", choices=IPYTHONS)
     parser.add_argument("--packages", action="append", choices=PACKAGES, help="of which age; all, if none is named")
+    parser.add_argument(
+        "--ipython",
+        action="append",
+        choices=sorted({each or LAYER for every in IPYTHONS.values() for each in every}),
+        help="with --features: which, of those that a Python has; all, if none is named",
+    )
     parser.add_argument("--features", type=Path, help="the table of all features, with this google/colab source tree")
     arguments = parser.parse_args()
     pythons = arguments.python or [python for python in IPYTHONS if not arguments.features or python not in _NO_COLAB]
     if arguments.features:
         os.environ["COLAB_ENV_REAL_GOOGLE_COLAB"] = str(arguments.features.resolve())
-    lines = []
     for python in pythons:
-        for row in feature_rows(python, arguments.packages or PACKAGES) if arguments.features else rows(python):
-            print(row, flush=True)
-            lines.append(row)
-    if arguments.file:
-        ways, mark, features = arguments.file.read_text(encoding="utf-8").partition(_FEATURES)
         if arguments.features:
-            features = with_rows(features, lines)
+            found = feature_rows(python, arguments.packages or PACKAGES, arguments.ipython or ())
         else:
-            ways = with_rows(ways, lines)
-        arguments.file.write_text(ways + mark + features, encoding="utf-8")
+            found = rows(python)
+        for row in found:
+            print(row, flush=True)
+            if arguments.file:  # at once: a run that is ended keeps the rows that it has
+                ways, mark, features = arguments.file.read_text(encoding="utf-8").partition(_FEATURES)
+                if arguments.features:
+                    features = with_rows(features, [row])
+                else:
+                    ways = with_rows(ways, [row])
+                arguments.file.write_text(ways + mark + features, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class Boot:
         if self.lost > 1:
             return f"{self.lost} boots were lost"
         if self.interpreter != ENVIRONMENT and "could not start" not in self.shown:
-            return "the first cell says nothing"
+            return _SILENT
         return None
 
     def __str__(self) -> str:
@@ -126,18 +126,72 @@ def _boot(prepared: PreparedMachine, page: Page, case: Case) -> Boot:
     return Boot(case=case, lost=lost, seconds=seconds, interpreter=interpreter, shown=shown)
 
 
-def table(found: Sequence[Boot]) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What one damage did to a number of paths."""
+
+    paths: int = 0
+    bricked: int = 0
+    lost: int = 0
+    silent: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Row) -> Row:
+        return Row(
+            paths=self.paths + other.paths,
+            bricked=self.bricked + other.bricked,
+            lost=max(self.lost, other.lost),
+            silent=self.silent + other.silent,
+            seconds=max(self.seconds, other.seconds),
+        )
+
+
+_SILENT = "the first cell says nothing"
+
+
+def counted(found: Iterable[Boot]) -> dict[str, Row]:
     """Return a row for each damage."""
-    lines = ["| damage | paths | no cell runs | most boots lost | nothing said | seconds, at most |"]
-    lines.append("|---|---:|---:|---:|---:|---:|")
-    for damage in DAMAGES:
-        own = [boot for boot in found if boot.case.damage == damage]
-        if own:
-            bricked = sum(boot.is_bricked for boot in own)
-            silent = sum(boot.problem == "the first cell says nothing" for boot in own)
-            worst, slowest = max(boot.lost for boot in own), max(boot.seconds for boot in own)
-            lines.append(f"| {damage} | {len(own)} | {bricked} | {worst} | {silent} | {slowest:.1f} |")
-    return lines
+    rows = dict.fromkeys(DAMAGES, Row())
+    for boot in found:
+        silent = boot.problem == _SILENT
+        rows[boot.case.damage] += Row(
+            paths=1, bricked=boot.is_bricked, lost=boot.lost, silent=silent, seconds=boot.seconds
+        )
+    return rows
+
+
+def table(rows: Mapping[str, Row]) -> list[str]:
+    """Return the rows as lines."""
+    return [
+        "| damage | paths | no cell runs | most boots lost | nothing said | seconds, at most |",
+        "|---|---:|---:|---:|---:|---:|",
+        *(
+            f"| {damage} | {row.paths} | {row.bricked} | {row.lost} | {row.silent} | {row.seconds:.1f} |"
+            for damage, row in rows.items()
+            if row.paths
+        ),
+    ]
+
+
+def written(text: str, *, sample: str, every: int) -> dict[str, Row]:
+    """Return the rows of a page whose table is of this sample of so many cases. Raises ValueError for another's."""
+    _, _, section = text.partition(_HEAD)
+    if f" of {every} cases." not in section or f"boot {sample} --write`" not in section:
+        msg = f"the table in the page is not that of `{sample}` of {every} cases"
+        raise ValueError(msg)
+    rows = dict.fromkeys(DAMAGES, Row())
+    for line in section.splitlines():
+        damage, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if damage in rows:
+            paths, bricked, lost, silent = map(int, cells[:-1])
+            rows[damage] = Row(paths=paths, bricked=bricked, lost=lost, silent=silent, seconds=float(cells[-1]))
+    return rows
+
+
+def with_table(text: str, rows: Mapping[str, Row], *, sample: str, every: int) -> str:
+    """Return the page's text with these rows at its end."""
+    intro = _INTRODUCTION.format(sample=sample, found=sum(row.paths for row in rows.values()), every=every)
+    return f"{text.partition(_HEAD)[0]}{_HEAD}\n\n{intro}\n\n" + "\n".join(table(rows)) + "\n"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -147,10 +201,18 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--skip", type=int, default=0, help="so many of the sample were tried before: --write adds to their table"
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="no more of the sample than fits into these")
     parser.add_argument("--path", help="only paths that contain this")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args(argv)
+    if arguments.all and arguments.skip:
+        parser.error("--all skips nothing")
+    page_file = ROOT / "docs/faults.md"
+    sample = f"--python {arguments.python} --count {{}} --seed {arguments.seed}"
+    before: dict[str, Row] = {}
     found = []
     with machine(arguments.python) as prepared:
         with Page(prepared.server.url, name="lesson.ipynb") as page:
@@ -159,23 +221,23 @@ def main(argv: Sequence[str]) -> int:
             next_cell(page, on=ENVIRONMENT)
         wanted = every = [case for case in cases(prepared) if (arguments.path or "") in case.path]
         if not arguments.all:  # a larger sample begins with the smaller one
-            wanted = random.Random(arguments.seed).sample(every, len(every))[: arguments.count]
+            wanted = random.Random(arguments.seed).sample(every, len(every))[arguments.skip : arguments.count]
+        if arguments.skip and arguments.write:  # what cannot be added to is said before an hour is gone
+            text = page_file.read_text(encoding="utf-8")
+            before = written(text, sample=sample.format(arguments.skip), every=len(every))
         end = time.monotonic() + 60 * arguments.minutes
         while wanted and time.monotonic() < end:
             for boot in boots(prepared, itertools.takewhile(lambda _: time.monotonic() < end, wanted)):
                 print(boot, flush=True)
                 found.append(boot)
                 wanted = wanted[1:]
-    lines = table(found)
-    print(*lines, sep="\n")
+    rows = counted(found)
+    print(*table(rows), sep="\n")
     if arguments.write:
-        page_file = ROOT / "docs/faults.md"
-        text = page_file.read_text(encoding="utf-8").partition(_HEAD)[0]
-        sample = f"--count {len(found)} --seed {arguments.seed}" if len(found) < len(every) else "--all"
-        intro = _INTRODUCTION.format(
-            options=f"--python {arguments.python} {sample}", found=len(found), every=len(every)
-        )
-        page_file.write_text(f"{text}{_HEAD}\n\n{intro}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        rows = {damage: before.get(damage, Row()) + row for damage, row in rows.items()}
+        sample = f"--python {arguments.python} --all" if arguments.all else sample.format(arguments.skip + len(found))
+        text = with_table(page_file.read_text(encoding="utf-8"), rows, sample=sample, every=len(every))
+        page_file.write_text(text, encoding="utf-8")
     return 1 if any(boot.problem for boot in found) else 0
 
 
@@ -183,5 +245,5 @@ _HEAD = "\n## Every file that colab-env makes, damaged"
 _INTRODUCTION = """\
 A notebook was switched by a restart. Then one path after the other (the environment, the kernel's packages, the kernelspec, what
 diverts the start, every file and directory of the data directory; of packages a choice) is damaged, the session restarted, and a
-new notebook opened: {found} of {every} cases. Written by `python -m tests.faults boot {options} --write`; `tests/test_boot.py`
+new notebook opened: {found} of {every} cases. Written by `python -m tests.faults boot {sample} --write`; `tests/test_boot.py`
 tries some."""
