@@ -334,6 +334,17 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def is_record(path: Path) -> bool:
+    """Say whether a RECORD can be read by every installer: each of its lines has three fields."""
+    import csv
+
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {len(row) for row in csv.reader(file)} == {3}
+    except (OSError, UnicodeError, csv.Error):
+        return False
+
+
 def name_of(info: str) -> str:
     """Return the normalized name of the distribution whose .dist-info directory this is."""
     return re.sub(r"[-_.]+", "-", _displayed(info).partition(" ")[0]).lower()

@@ -12,6 +12,7 @@ from colab_env import _files, _process, content, index, package_names
 from colab_env.errors import CommandError, DiskFullError, HashMismatchError, NetworkError
 
 _TORN = re.compile(r"Failed to install: \S+ \(([\w.-]+)==")
+_ODD_RECORD = "`RECORD` file is invalid"
 _IN_THE_WAY = re.compile(r"(?: to |`)(/(?:(?! to /|: )[^`])+)`?: Is a directory \(os error 21\)")
 # uv's words, then pip's.
 _UNREACHED = re.compile(
@@ -128,11 +129,12 @@ class WheelInstaller:
 
         `constraints` is a file in pip's format that says which versions may be taken. Relative paths start at `cwd`.
         """
+        into = target or python.parent.parent
         where: list[str | Path] = ["--no-deps"] if alone else []
         where += ["--target", target] if target else []
         where += ["--constraint", constraints] if constraints else []
         if self.uv is not None:
-            self._run([self.uv, "pip", "install", "--python", python, *where, *requirements], cwd=cwd)
+            self._run([self.uv, "pip", "install", "--python", python, *where, *requirements], cwd=cwd, into=into)
             return
         try:
             # The environment itself needs no pip: `--python` lets that of the machine work in it.
@@ -158,34 +160,60 @@ class WheelInstaller:
         files = (archive.parent / path for archive in archives)
         return next((file for file in files if content.digest(file) == digest), None)
 
-    def _run(self, argv: Sequence[str | Path], *, cwd: Path | None = None) -> None:
+    def _run(self, argv: Sequence[str | Path], *, cwd: Path | None = None, into: Path | None = None) -> None:
         try:
-            healing(lambda: _process.run(argv, environ=self.environ, cwd=cwd), uv=self.uv, environ=self.environ)
+            healing(
+                lambda: _process.run(argv, environ=self.environ, cwd=cwd), uv=self.uv, environ=self.environ, into=into
+            )
         except CommandError as error:
             raise translate_error(error, self.environ) from error
 
 
-def healing(
-    run: Callable[[], object], *, uv: Path | None, environ: Mapping[str, str], forgotten: frozenset[str] = frozenset()
-) -> None:
+def healing(run: Callable[[], object], *, uv: Path | None, environ: Mapping[str, str], into: Path | None) -> None:
     """Run an installation; where uv finds its cache damaged, that part of it is fetched anew, once for each.
 
-    It tells what it had unpacked of a distribution, and directories that stand where it keeps a file.
+    It tells what it had unpacked of a distribution, and directories that stand where it keeps a file. `into` is the environment
+    or directory: what uv has left of a package there when it failed, it would take for all of it.
     """
-    try:
-        run()
-    except CommandError as error:
+    forgotten = set[str]()
+    while (error := _failure(run)) is not None:
         text = " ".join(map(str.strip, error.lines))  # long ones are wrapped
-        torn = {*_TORN.findall(text)} - forgotten
+        torn = {*_TORN.findall(text), *(_without_records(cache(environ)) if _ODD_RECORD in text else ())} - forgotten
         in_the_way = _in_the_way(text, cache(environ)) - forgotten
         if uv is None or not torn | in_the_way:
-            raise
-        for path in in_the_way:
-            _files.discard(Path(path))
+            raise error
+        for path in (*map(Path, in_the_way), *_left_by_half(into, torn)):
+            _files.discard(path)
         # Each name is fetched anew once: what is torn again comes so from the index.
         if torn:
             forget(torn, uv=uv, environ=environ)
-        healing(run, uv=uv, environ=environ, forgotten=forgotten | torn | in_the_way)
+        forgotten |= torn | in_the_way
+
+
+def _failure(run: Callable[[], object]) -> CommandError | None:
+    try:
+        run()
+    except CommandError as error:
+        return error
+    return None
+
+
+def _left_by_half(root: Path | None, names: Collection[str]) -> list[Path]:
+    """Return the .dist-info directories of these distributions that uv has begun: the last file names the installer."""
+    if root is None:
+        return []
+    infos = (*root.glob("*.dist-info"), *root.glob("lib/python3*/site-packages/*.dist-info"))
+    wanted = {content.name_of(f"{name}.dist-info") for name in names}
+    return [info for info in infos if content.name_of(info.name) in wanted and not (info / "INSTALLER").exists()]
+
+
+def _without_records(directory: Path) -> set[str]:
+    """Return the distributions whose RECORD in uv's cache is none: uv does not say which of them it could not read."""
+    return {
+        content.name_of(path.parent.name)
+        for path in directory.glob("archive-v*/*/*.dist-info/RECORD")
+        if not content.is_record(path)
+    }
 
 
 def _in_the_way(text: str, directory: Path) -> set[str]:

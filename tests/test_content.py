@@ -20,8 +20,8 @@ from small_wheels import write_archive, write_wheel
 from test_installers import fill
 
 import colab_env
-from colab_env import cli, content, diagnose, poetry, proving, setting_up, steps, uv
-from colab_env.errors import DamagedError, DiskFullError, HashMismatchError, MissingStepError
+from colab_env import _process, cli, content, diagnose, index, poetry, proving, setting_up, steps, uv
+from colab_env.errors import CommandError, DamagedError, DiskFullError, HashMismatchError, MissingStepError
 from colab_env.machine import Machine
 
 # --- the files themselves, without any tool
@@ -488,6 +488,40 @@ def test_a_package_that_uv_has_installed_by_half_is_installed_anew(two, wheels, 
     assert (module(other, "first").with_name("first-1.0.dist-info") / "INSTALLER").is_file()
     assert os.access(other / ".venv/bin/first", os.X_OK)
     assert wrong(other / ".venv") == []
+
+
+@pytest.mark.parametrize("into_a_directory", [False, True])
+def test_what_uv_has_left_of_a_package_when_it_failed_is_not_taken_for_all_of_it(
+    two, tmp_path, monkeypatch, into_a_directory
+):
+    (cached,) = (tmp_path / "uv-cache").glob("archive-v*/*/first-1.0.dist-info/RECORD")
+    cached.write_text(cached.read_text() + '"half a line')
+    ends: list[int] = []
+    run = _process.run
+
+    def counted(argv, **options):
+        try:
+            run(argv, **options)
+        except CommandError as error:
+            ends.append(error.returncode or 0)
+            raise
+        ends.append(0)
+
+    monkeypatch.setattr(_process, "run", counted)
+    target = tmp_path / "target"
+    where = {"target": target} if into_a_directory else {}
+    python = two / ".venv/bin/python"
+    machine = Machine.detect()
+    if not into_a_directory:
+        uv.installer(machine, index.settings(machine)).install(["--reinstall", "second"], python=python)
+        shutil.rmtree(module(two, "first").parent / "first-1.0.dist-info")
+        module(two, "first").unlink()
+        target = two / ".venv"
+    ends.clear()
+    uv.installer(machine, index.settings(machine)).install(["first", "second"], python=python, **where)
+    assert [code != 0 for code in ends] == [True, False, False]  # it fails, its cache is cleaned, it succeeds
+    assert content.Survey(target).broken() == {}
+    assert next(target.rglob("first.py")).is_file()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "gone", "appended", "a directory"])

@@ -295,17 +295,18 @@ class UvInstaller:
         `text` is what "-r -" among the `arguments` reads; relative paths start from `cwd`. Raises HashMismatchError,
         BuildError, NoSuchPythonError, NetworkError, DiskFullError or CommandError.
         """
-        self._install(["pip", "install", "--python", python, *arguments], cwd=cwd, text=text)
+        self._install(["pip", "install", "--python", python, *arguments], into=python.parent.parent, cwd=cwd, text=text)
 
     def sync(self, project: Path, *, environment: Path, options: Sequence[str]) -> None:
         """Make an environment hold what the uv.lock of a project says, as `uv sync --frozen` does. Raises as `install`."""
         argv: list[str | Path] = ["sync", "--frozen", "--python", environment / "bin/python", *options]
-        self._install(argv, cwd=project, environ={"UV_PROJECT_ENVIRONMENT": str(environment)})
+        self._install(argv, into=environment, cwd=project, environ={"UV_PROJECT_ENVIRONMENT": str(environment)})
 
     def _install(
         self,
         argv: Sequence[str | Path],
         *,
+        into: Path,
         cwd: Path,
         text: str | None = None,
         environ: Mapping[str, str] = MappingProxyType({}),
@@ -319,7 +320,7 @@ class UvInstaller:
                 _process.run([self.program, *argv], environ=children, cwd=cwd, stdin=text, follow=follower)
 
         try:
-            wheels.healing(run, uv=self.program, environ=self.environ)
+            wheels.healing(run, uv=self.program, environ=self.environ, into=into)
         except CommandError as error:
             raise translate_error(error, self.environ) from error
 
