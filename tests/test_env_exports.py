@@ -325,7 +325,10 @@ def test_a_plan_names_what_goes_and_what_is_in_use(web, wheels):
     assert "what had been added goes: other" in env_files.sync(manifest, dry_run=True)[0].reason
     assert any("not in it: other" in note for note in envs.create("web", "demo", wheels=wheels).notes)
     manifest.write_text("[environments]\n")
-    with subprocess.Popen([web / "bin/python", "-c", "input()"], stdin=subprocess.PIPE) as running:
+    code = "print('runs', flush=True); input()"
+    with subprocess.Popen([web / "bin/python", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"runs\n"  # before, /proc may not name its words yet
         try:
             (planned,) = env_files.sync(manifest, prune=True, dry_run=True)
         finally:

@@ -8,11 +8,15 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 from conftest import ROOT
+from jupyter_client.session import Session
 from nbclient import NotebookClient
+
+from colab_env.jupyter.background import BackgroundKernel
 
 CELLS = """
 import sys
@@ -104,6 +108,40 @@ def test_a_magic_that_is_not_there_is_said_once(home, monkeypatch):
         [("stdout", "before\n"), ("stderr", "UsageError: Line magic function `%spell` not found.\n")],
         [("stderr", "UsageError: Cell magic `%%spell` not found.\n")],
     ]
+
+
+_REPLIES_STAY = """\
+session, held = get_ipython().kernel.session, []
+send = session.send
+def late(stream, kind, *arguments, **named):
+    if kind == "execute_reply":
+        held.append((stream, kind, arguments, named))
+        return {"content": {"status": "ok"}}
+    while kind == "kernel_info_reply" and held:
+        old_stream, old_kind, old_arguments, old_named = held.pop(0)
+        send(old_stream, old_kind, *old_arguments, **old_named)
+    return send(stream, kind, *arguments, **named)
+session.send = late
+"""
+
+
+def test_the_end_of_a_line_that_comes_later_is_still_that_of_the_usage_error(monkeypatch):
+    kernel = BackgroundKernel("other", shell=None)
+    kernel._manager = SimpleNamespace(session=Session(key=b""))
+    shown: list[str] = []
+    monkeypatch.setattr(kernel, "_show", lambda message: shown.append(json.loads(message["content"])["text"]))
+    held: list[Mapping[str, Any]] = []
+    for text in ("first", "\n", "UsageError: no %spell", "\n"):
+        content = kernel._manager.session.pack({"name": "stderr", "text": text})
+        kernel._show_after({"msg_type": "stream", "content": content}, held, [])
+    assert (shown, len(held)) == (["first", "\n"], 2)
+    kernel._show_after({"msg_type": "stream", "content": b'{"name": "stdout", "text": "more"}'}, held, [])
+    assert (shown, held) == (["first", "\n", "UsageError: no %spell", "\n", "more"], [])
+
+
+def test_a_kernel_whose_answer_waits_for_the_next_request_is_sent_one(home, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(home / "jupyter"))
+    assert outputs(home, _REPLIES_STAY, "print('on')")[1] == [("stdout", "on\n")]
 
 
 def test_the_exception_that_a_debugger_is_about_is_shown_too(home, monkeypatch):

@@ -30,6 +30,7 @@ _CONNECT = 5000  # milliseconds, to a kernel that has answered already
 _POLL = 100  # milliseconds between two looks whether the kernel still lives
 _LATE = 0.3  # seconds between two looks for what comes after its cell, such as a thread's prints
 _AT_ONCE = 500  # messages of one channel that are taken before the others have their turn
+_NUDGE = 2.0  # seconds of silence after which a kernel that is not at work is asked for something else
 _OUTPUT = ("stream", "display_data", "execute_result", "update_display_data", "error")
 _PAGE_IDS = itertools.count(10**9)  # of requests to Colab's page; the notebook's own kernel counts from 1
 # Where the notebook's own kernel has no ipywidgets its page shows none: tqdm then draws its bar as text.
@@ -114,6 +115,7 @@ class BackgroundKernel:
         self._stdin: Any = None
         self._listening = False
         self._has_helper = False
+        self._heard = 0.0  # when anything came, by the clock that never goes back
         # One conversation at a time: ipykernel 7 hands what the page tells a widget to a thread of its own, while a cell may run
         # here, and either would take the other's answers off the sockets.
         self._turn = threading.RLock()
@@ -234,12 +236,8 @@ class BackgroundKernel:
         def show_here(message: Mapping[str, Any]) -> None:
             if errors and message["msg_type"] == "display_data":
                 figures.append(message)
-                return
-            for held in (*usage_errors, *figures):
-                self._show(held)
-            usage_errors.clear()
-            figures.clear()
-            usage_errors.append(message) if _is_usage_error(message) else self._show(message)
+            else:
+                self._show_after(message, usage_errors, figures)
 
         with self._turn:
             # Colab's page says there which of its cells this is, and its kernel keeps that in the history.
@@ -270,6 +268,19 @@ class BackgroundKernel:
         for message in figures:
             self._show(message)
         return reply
+
+    def _show_after(
+        self, message: Mapping[str, Any], usage_errors: list[Mapping[str, Any]], figures: list[Mapping[str, Any]]
+    ) -> None:
+        """Show a message after those that were held back, or hold it back if it is a usage error or the end of its line."""
+        if usage_errors and self._is_line_end(message):
+            usage_errors.append(message)
+            return
+        for held in (*usage_errors, *figures):
+            self._show(held)
+        usage_errors.clear()
+        figures.clear()
+        usage_errors.append(message) if _is_usage_error(message) else self._show(message)
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Pass on what the page tells a widget of this kernel, and show what comes of it."""
@@ -318,10 +329,12 @@ class BackgroundKernel:
         is_answered: bool = True,
         errors: list[Mapping[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        idle = False
+        busy = idle = False
         reply: dict[str, Any] | None = None if is_answered else {}
+        self._heard = time.monotonic()
         while reply is None or not idle:
             try:
+                self._nudge(is_at_work=busy and not idle)
                 for message in self._messages():
                     kind, content = message["msg_type"], message["content"]
                     is_own = message["parent_header"].get("msg_id") == request_id
@@ -335,7 +348,7 @@ class BackgroundKernel:
                     elif kind.endswith("_reply"):
                         reply = content
                     elif kind == "status":
-                        idle = content["execution_state"] == "idle"
+                        busy, idle = True, content["execution_state"] == "idle"
                     elif kind == "error" and errors is not None:
                         errors.append(message)
                     else:
@@ -344,6 +357,12 @@ class BackgroundKernel:
             except KeyboardInterrupt:  # noqa: PERF203 - what is slow here is the kernel
                 _process.signal_group(self._process.pid, signal.SIGINT)
         return reply
+
+    def _nudge(self, *, is_at_work: bool) -> None:
+        """Send a silent kernel another request: what lies in a queue there, or an answer of its, goes on with that."""
+        if not is_at_work and time.monotonic() - self._heard > _NUDGE:
+            self._send("kernel_info_request", {})
+            self._heard = time.monotonic()
 
     @property
     def _takes_input(self) -> bool:
@@ -384,7 +403,9 @@ class BackgroundKernel:
         ready = dict(poller.poll(wait))
         if page is not None and page in ready:
             self._hear_page(page)
-        if not ready and not self.is_alive:
+        if ready:
+            self._heard = time.monotonic()
+        elif not self.is_alive:
             raise self._died("has ended")
         return [message for socket in sockets if socket in ready for message in self._received(socket)]
 
@@ -467,6 +488,12 @@ class BackgroundKernel:
                 self.shell.kernel.comm_manager.comms[comm.comm_id] = comm
             elif kind == "comm_close":
                 self.shell.kernel.comm_manager.comms.pop(content["comm_id"], None)
+
+    def _is_line_end(self, message: Mapping[str, Any]) -> bool:
+        """Say whether this is the end of a line alone, which is written, and so may come, after the line."""
+        return message["msg_type"] == "stream" and bool(
+            self._manager.session.unpack(message["content"])["text"] == "\n"
+        )
 
     def _show_text(self, message: Mapping[str, Any]) -> None:
         """Print what was printed there; unread where nothing here captures it: unpacking and packing take longer than printing."""
