@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.faults.injection import SIGNALS, TORN, Argv, Effect, Ended, Fault
 from tests.faults.world import World, differences, processes
 
 NONE = "none"  # the kind of a point without a fault
+_GOING = 10.0  # seconds
 _SHOWN = 3  # differences of a tree
 
 
@@ -90,7 +92,7 @@ class Bench:
         """Run the command again, then `undo`, and say what is wrong after each."""
         runs.append(call(self._world, command.argv))
         yield from self._wrong_after(command, runs[-1])
-        yield from (f"alive: {_stopped(pid)}" for pid in processes(marker))
+        yield from (f"alive: {_stopped(pid)}" for pid in _remaining(marker))
         for argv in (*command.back, ("undo",)):
             runs.append(call(self._world, argv))
             if runs[-1].code:
@@ -183,6 +185,14 @@ def _told(ended: Ended) -> str:
     telling = "\0" if "Traceback" in ended.output else ("colab-env:", "✗")
     shown = next((line for line in lines if line.startswith(telling)), lines[-1])
     return f"exit code {ended.code}, {shown}"
+
+
+def _remaining(marker: str) -> list[int]:
+    """Return the processes that a faulted run has left: what was killed takes a moment to go, more of it on a busy machine."""
+    end = time.monotonic() + _GOING
+    while (left := processes(marker)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return left
 
 
 def _stopped(pid: int) -> str:
