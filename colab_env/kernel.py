@@ -104,7 +104,6 @@ def _answer(
         "argv": list(spec["argv"]),
         "env": _orphans.owned(environ),
         "cwd": spec["metadata"]["colab_env"]["project"],
-        "transport": "ipc",
         "timeout": _TIMEOUT,
         **more,
     }

@@ -100,9 +100,9 @@ def test_what_is_replaced_or_deleted_meanwhile_never_comes_back(site: Path, tmp_
     mark = tmp_path / "mark"
     mark.touch()
     monkeypatch.chdir(site)
-    compiler = _compile.Compiler(str(site), str(mark))
+    compiler = _compile.Compiler(str(site), str(mark), _compile.prepare())
     loader = _compile._Loader(str(site), "idna/core.py")
-    (site / "idna/core.py").unlink()
+    shutil.rmtree(site / "idna")
     with pytest.raises(FileNotFoundError):
         loader.set_data("idna/__pycache__/core.pyc", b"late")
     assert compiled(site) == set()
@@ -117,14 +117,47 @@ def test_whoever_installs_or_removes_a_package_meanwhile_is_alone(site: Path, tm
     mark.touch()
     monkeypatch.chdir(site)
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    _compile.prepare()
-    compiler = _compile.Compiler(str(site), str(mark))
+    compiler = _compile.Compiler(str(site), str(mark), _compile.prepare())
     compiler.follow("idna")
     before = compiled(site)
     assert before
     (site / "other.py").touch()
     compiler.follow("urllib3")
     assert compiled(site) == before
+
+
+def test_what_is_passed_over_ends_nothing(site: Path, lock: Path) -> None:
+    (site / "setuptools").mkdir()
+    (site / "setuptools/__init__.py").write_text("1\n")
+    (site / "a.py").write_text("import setuptools, b\n")  # as torch does
+    (site / "b.py").write_text("1\n")
+    finish(site, lock)
+    assert {Path(name).name.partition(".")[0] for name in compiled(site)} > {"a", "b", "sessions"}
+    assert not (site / "setuptools/__pycache__").exists()
+
+
+def test_workers_share_the_modules_and_compile_each_once(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "mark").touch()
+    counted = tmp_path / "counted"
+    script = f"""
+import builtins, os, sys
+sys.path.insert(0, {str(Path(_compile.__file__).parent)!r})
+import _compile
+def compiled(data, path, *more, original=builtins.compile, **words):
+    with open({str(counted)!r}, "a") as file:
+        file.write(f"{{os.getpid()}} {{path}}\\n")
+    return original(data, path, *more, **words)
+builtins.compile = compiled
+_compile.main({str(site)!r}, {str(tmp_path / "mark")!r}, 4, is_behind=False)
+"""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([PYTHON, "-c", script], check=True, env=environ)
+    rows = [line.split(" ", 1) for line in counted.read_text().splitlines()]
+    modules = {path for _, path in rows}
+    assert len(modules) > 60
+    # Two that take a module in the same moment both compile it.
+    assert len(rows) <= len(modules) * 1.1
+    assert len(compiled(site)) == len({path for path in modules if not path.endswith("old.py")})
 
 
 def test_an_environment_can_be_deleted_at_once(site: Path, lock: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT, PreparedMachine
 
 from colab_env import _process, kernel
+from colab_env.errors import PreflightError
 from colab_env.jupyter import kernelspec
 from colab_env.jupyter.background import BackgroundKernel
 from colab_env.machine import Machine
@@ -166,6 +167,36 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bac
     kernel.start()
     yield kernel, sent
     kernel.close()
+
+
+def test_a_kernel_that_is_silent_from_its_start_is_started_once_more(
+    other: tuple[BackgroundKernel, list[tuple[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, _ = other
+    monkeypatch.setattr("colab_env.jupyter.background._STARTS", (1.0, 120.0))
+    spec = json.loads((tmp_path / "kernels/other/kernel.json").read_text())
+    silent = f"""
+import os, sys, time
+from pathlib import Path
+note = Path({str(tmp_path / "started")!r})
+if not note.exists():
+    note.write_text(str(os.getpid()))
+    time.sleep(600)
+sys.argv = ["ipykernel_launcher", *sys.argv[1:]]
+from ipykernel.kernelapp import launch_new_instance
+launch_new_instance()
+"""
+    (tmp_path / "kernels/other/kernel.json").write_text(
+        json.dumps({**spec, "argv": [sys.executable, "-c", silent, "-f", "{connection_file}"]})
+    )
+    kernel.start()
+    assert kernel.run("pass")["status"] == "ok"
+    assert not Path("/proc", (tmp_path / "started").read_text()).exists()
+    (tmp_path / "started").unlink()
+    monkeypatch.setattr("colab_env.jupyter.background._STARTS", (0.5,))
+    with pytest.raises(PreflightError, match=r"did not answer within 0\.5 s"):
+        kernel.start()
+    assert not kernel.is_alive
 
 
 def told(comm_id: str) -> dict[str, Any]:

@@ -25,7 +25,9 @@ from colab_env.errors import PreflightError, UsageError
 from colab_env.jupyter import diversion
 from colab_env.standalone import _plain
 
-_START = 60.0  # seconds
+# Seconds for a start and, where the kernel is silent all the time, for another: rarely, one of ipykernel 7 takes no request from
+# its beginning on.
+_STARTS = (30.0, 60.0)
 _CONNECT = 5000  # milliseconds, to a kernel that has answered already
 _POLL = 100  # milliseconds between two looks whether the kernel still lives
 _LATE = 0.3  # seconds between two looks for what comes after its cell, such as a thread's prints
@@ -129,6 +131,15 @@ class BackgroundKernel:
 
     def start(self) -> None:
         """Start the kernel, without the guard's replacement: a cell for this Python must not run on another."""
+        if not any(self._answers_within(seconds) for seconds in _STARTS):
+            error = self._died(f"did not answer within {_STARTS[-1]:g} s")
+            self.close()
+            raise error
+        if importlib.util.find_spec("ipywidgets") is None:
+            self.run(_TEXT_BARS, show=_show_nothing)
+
+    def _answers_within(self, seconds: float) -> bool:
+        """Start the kernel anew, connect, and say whether it has answered."""
         import zmq
         from jupyter_client.manager import KernelManager
 
@@ -145,13 +156,12 @@ class BackgroundKernel:
         self._shell_socket = self._manager.connect_shell(identity=identity)
         self._stdin = self._manager.connect_stdin(identity=identity)
         connected = self._stdin.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        self._wait()
+        is_up = self._has_answered(seconds)
         # Each socket connects in a moment of its own. What a kernel asks before this one has is lost, and it waits for the answer.
-        connected.poll(_CONNECT)
+        connected.poll(_CONNECT if is_up else 0)
         self._stdin.disable_monitor()
         connected.close()
-        if importlib.util.find_spec("ipywidgets") is None:
-            self.run(_TEXT_BARS, show=_show_nothing)
+        return is_up
 
     def close(self) -> None:
         """End the kernel with everything that it started."""
@@ -167,19 +177,17 @@ class BackgroundKernel:
     def _process(self) -> Any:
         return getattr(self._manager.provisioner, "process", None)
 
-    def _wait(self) -> None:
+    def _has_answered(self, seconds: float) -> bool:
         # Asked again and again: only what comes after the subscription is heard.
-        deadline, heard = time.monotonic() + _START, False
+        deadline, heard = time.monotonic() + seconds, False
         try:
-            while not heard:
+            while not heard and time.monotonic() < deadline:
                 self._send("kernel_info_request", {})
                 heard = any(message["msg_type"] == "status" for message in self._messages())
-                if time.monotonic() > deadline:
-                    msg = f"did not answer within {_START:g} s"
-                    raise self._died(msg)
         except PreflightError:
             self.close()
             raise
+        return heard
 
     def _send(
         self, kind: str, content: Mapping[str, Any], *, to: Any = None, buffers: Any = None, metadata: Any = None

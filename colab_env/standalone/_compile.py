@@ -9,11 +9,11 @@ file at hand, when MARK is deleted, when something is installed or deleted in DI
 import contextlib
 import dis
 import fcntl
+import mmap
 import os
 import sys
 import warnings
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
 from typing import Any
 
 _NICENESS = 10  # a cell keeps nine tenths of a processor that it shares with this, and a stop is not waited for long
@@ -47,33 +47,42 @@ class _Loader(SourceFileLoader):
 
 
 class Compiler:
-    """Compiles modules below one site-packages, which is the current directory, and those that they import."""
+    """Compiles modules below one site-packages, which is the current directory, and those that they import.
 
-    def __init__(self, directory: str, mark: str) -> None:
+    Its copies in forked processes share the work: `_taken` has a byte for each module, which whoever compiles it sets.
+    """
+
+    def __init__(self, directory: str, mark: str, sources: "dict[str, str]") -> None:
         self._directory = directory
         self._mark = mark
         self._here = _identity(".")
         self._is_over = False
+        self._sources = {name: (number, path) for number, (name, path) in enumerate(sources.items())}
+        self._taken = mmap.mmap(-1, len(sources) or 1)
         self._seen = set()  # type: set[str]
 
-    def follow(self, name: str) -> None:
-        """Compile a module and all that its import brings."""
-        waiting = [name]
+    def follow(self, *names: str) -> None:
+        """Compile modules, one after the other, each with all that its import brings."""
+        waiting = [*reversed(names)]
         while waiting:
             current = waiting.pop()
-            parents = current.split(".")
-            for length in range(1, len(parents) + 1):
-                waiting.extend(self._imports_of(".".join(parents[:length])))
+            if current not in self._seen:
+                self._seen.add(current)
+                # Backwards from the name: what is above it is compiled first, as an import does.
+                waiting += [*self._imports_of(current), *filter(None, [current.rpartition(".")[0]])]
 
     def _imports_of(self, name: str) -> "list[str]":
-        self._is_over = self._is_over or not (Path(self._mark).exists() and self._here == _identity(self._directory))
-        if name in self._seen or self._is_over:
+        number, path = self._sources.get(name, (0, ""))
+        if not path or self._taken[number]:
             return []
-        self._seen.add(name)
-        path = source_of(name)
+        # Two that take it at the same moment compile the same.
+        self._taken[number] = 1
+        self._is_over = self._is_over or not (os.path.exists(self._mark) and self._here == _identity(self._directory))  # noqa: PTH110
+        if self._is_over:
+            return []
         try:
-            code = path and _Loader(self._directory, path).get_code("it")
-            package = name if path and path.endswith("__init__.py") else name.rpartition(".")[0]
+            code = _Loader(self._directory, path).get_code("it")
+            package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
             return list(imported(code, package)) if code else []
         except OSError:  # somebody deletes it, or the disk is full
             self._is_over = True
@@ -91,22 +100,25 @@ def _identity(directory: str) -> "tuple[int, int] | None":
     return status.st_ino, status.st_mtime_ns
 
 
-def prepare() -> None:
-    """Make the directories for compiled files, all at once and first."""
+def prepare() -> "dict[str, str]":
+    """Make the directories for compiled files, all at once and first; return each module's source by its name."""
+    sources = {}
     for directory, directories, names in os.walk("."):
-        top = directory.split("/")[1:2]
-        is_passed_over = bool(top) and top[0] in _PASSED_OVER
+        parts = directory.split("/")[1:]
+        is_passed_over = parts[:1] and parts[0] in _PASSED_OVER
         # In place: os.walk goes down into what is left in this list.
         directories[:] = [] if is_passed_over else [name for name in directories if name != "__pycache__"]
-        if any(name.endswith(".py") for name in names):
+        modules = [] if is_passed_over else [name[:-3] for name in names if name.endswith(".py")]
+        for name in modules:
+            path = "/".join([*parts, name + ".py"])
+            if name == "__init__":
+                sources[".".join(parts)] = path
+            else:
+                sources.setdefault(".".join([*parts, name]), path)  # a package comes before a module
+        if modules:
             with contextlib.suppress(OSError):
                 os.mkdir(f"{directory}/__pycache__")  # noqa: PTH102
-
-
-def source_of(name: str) -> "str | None":
-    """Return the source of a module, or None."""
-    base = name.replace(".", "/")
-    return next((path for path in (f"{base}/__init__.py", f"{base}.py") if Path(path).is_file()), None)
+    return sources
 
 
 def imported(code: Any, package: str) -> "Any":
@@ -124,7 +136,7 @@ def imported(code: Any, package: str) -> "Any":
             pushed = [pushed[1], instruction.argval]
 
 
-def roots(*, is_deep: bool) -> "list[str]":
+def roots(sources: "dict[str, str]", *, is_deep: bool) -> "list[str]":
     """Return the modules to begin with: those of most notebooks, the packages' own, and if deep, those one level below."""
     top, below = [], []
     for entry in sorted(os.scandir("."), key=lambda entry: entry.name):
@@ -133,7 +145,7 @@ def roots(*, is_deep: bool) -> "list[str]":
             top.append(name)
             inside = [item.name for item in os.scandir(name) if item.is_dir()] if is_deep and not suffix else []
             below += [f"{name}.{child}" for child in sorted(inside) if child not in _PASSED_OVER]
-    return [name for name in (*_FIRST, *top, *below) if source_of(name)]
+    return [name for name in (*_FIRST, *top, *below) if name in sources]
 
 
 def main(directory: str, mark: str, workers: int, *, is_behind: bool) -> None:
@@ -146,23 +158,20 @@ def main(directory: str, mark: str, workers: int, *, is_behind: bool) -> None:
             _leave()
         warnings.simplefilter("ignore")
         sys.setrecursionlimit(10_000)  # as deep as compilers of long expressions go
-        prepare()
+        sources = prepare()
+        compiler = Compiler(directory, mark, sources)
+        names = roots(sources, is_deep=is_behind)
         children = []
         for number in range(1, workers):
             child = os.fork()
             if not child:
-                _compile_share(directory, mark, share=slice(number, None, workers), is_deep=is_behind)
+                # Each begins with another one, and passes over what the others have taken.
+                compiler.follow(*names[number:], *names[:number])
                 return
             children.append(child)
-        _compile_share(directory, mark, share=slice(0, None, workers), is_deep=is_behind)
+        compiler.follow(*names)
         for child in children:
             os.waitpid(child, 0)
-
-
-def _compile_share(directory: str, mark: str, *, share: slice, is_deep: bool) -> None:
-    compiler = Compiler(directory, mark)
-    for name in roots(is_deep=is_deep)[share]:
-        compiler.follow(name)
 
 
 def _leave() -> None:

@@ -3,7 +3,8 @@
 A script for any Python (3.8 or later) that has jupyter_client; it imports nothing of colab_env. It reads one JSON
 object from standard input (see `Request`), starts the kernel as Colab's server does, plays Colab's page, and writes one
 JSON object to standard output: `ok`, `checks`, `python`, `ipython` and `log`, the last lines that the kernel printed.
-The exit code is 0 whenever that report was written, whatever it says.
+The exit code is 0 whenever that report was written, whatever it says. Source of the connection file's form:
+https://jupyter-client.readthedocs.io/en/stable/kernels.html#connection-files
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -20,11 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import zmq
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import KernelManager
-from jupyter_client.session import Session
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -33,6 +30,7 @@ _POLL_MS = 50
 _GRACE = 1.5  # seconds between a shutdown request and SIGTERM
 _PRESS_AGAIN = 2.0  # seconds after which the stop button is pressed once more
 _LATE_REPLY = 5.0  # seconds that a reply, which goes before the notice of idleness, may come after it
+_CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 _MOST_DELAY = 600.0  # seconds that a trial takes longer, at most, where others have the processors
 # A Unix socket's path holds 107 bytes, and $TMPDIR can be long.
 _SHORT_TMP = "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108  (a private directory is made in it)
@@ -60,7 +58,6 @@ class Request:
     env: dict[str, str]
     cwd: str
     checks: list[str]
-    transport: str = "ipc"
     timeout: float = 20.0
     structured: bool = False
     cell: str = ""
@@ -104,16 +101,17 @@ class Kernel:
     """Hold one kernel process and the page's sockets to it."""
 
     request: Request
-    manager: KernelManager
-    log: Path
+    directory: Path  # a private one, with a short path
+    process: Any = None  # the `subprocess.Popen` from the start on
+    context: Any = None  # ZeroMQ's, from then on too
+    session: Any = None
     deadline: float = 0.0  # by `clock`
     delay: float = 0.0
     info: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def process(self) -> Any:
-        """The `subprocess.Popen`, or None before the start."""
-        return getattr(self.manager.provisioner, "process", None)
+    def log(self) -> Path:
+        return self.directory / "log"
 
     @property
     def clock(self) -> float:
@@ -124,20 +122,51 @@ class Kernel:
 
     def start(self) -> None:
         """Start the process and connect; the sockets wait until the kernel has bound its own."""
+        file = self.directory / "k.json"
+        ports = {f"{channel}_port": number for number, channel in enumerate(_CHANNELS, start=1)}
+        # Unsigned, as on Colab's server.
+        reached = {"transport": "ipc", "ip": str(self.directory / "k"), "key": "", "signature_scheme": "hmac-sha256"}
+        file.write_text(json.dumps({**reached, **ports}))
+        argv = [word.replace("{connection_file}", str(file)) for word in self.request.argv]
+        # As a server does. What talks to the kernel takes a good part of the time to import that the kernel takes to come up.
         with self.log.open("wb") as log:
-            self.manager.start_kernel(env=self._environ(), cwd=self.request.cwd, stdout=log, stderr=log)
-        identity = self.manager.session.bsession
-        self.iopub = self.manager.connect_iopub()
-        self.shell = self.manager.connect_shell(identity=identity)
-        self.stdin = self.manager.connect_stdin(identity=identity)
-        self.control = self.manager.connect_control(identity=identity)
-        self.poller = zmq.Poller()
+            self.process = subprocess.Popen(
+                argv,
+                env=self._environ(),
+                cwd=self.request.cwd,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._connect(reached["ip"], ports)
+
+    def _connect(self, ip: str, ports: dict[str, int]) -> None:
+        import zmq
+        from jupyter_client.session import Session
+
+        self.session, self.context, self.poller = Session(key=b""), zmq.Context(), zmq.Poller()
+        # The default of 100 ms would be most of the time that a healthy kernel's start is waited for.
+        self.context.setsockopt(zmq.RECONNECT_IVL, 10)
+
+        def connected(channel: str, kind: int) -> Any:
+            socket = self.context.socket(kind)
+            if kind == zmq.SUB:
+                socket.setsockopt(zmq.SUBSCRIBE, b"")
+            else:
+                # The page's sockets are one client: an answer to a question goes to who asked for the cell.
+                socket.setsockopt(zmq.IDENTITY, self.session.bsession)
+            socket.connect(f"ipc://{ip}-{ports[channel + '_port']}")
+            return socket
+
+        self.iopub, self.shell = connected("iopub", zmq.SUB), connected("shell", zmq.DEALER)
+        self.stdin, self.control = connected("stdin", zmq.DEALER), connected("control", zmq.DEALER)
         self.poller.register(self.iopub, zmq.POLLIN)
         self.poller.register(self.shell, zmq.POLLIN)
 
     def _environ(self) -> dict[str, str]:
         # IPython makes its directory at its first start; one that a trial made would stay behind.
-        env = self.request.env
+        env = {**self.request.env, "JPY_PARENT_PID": str(os.getpid())}
         if Path(env.get("IPYTHONDIR") or Path(env.get("HOME", "~"), ".ipython")).expanduser().exists():
             return env
         return {**env, "IPYTHONDIR": str(self.log.with_name("ipython"))}
@@ -157,7 +186,7 @@ class Kernel:
         `react` is called on each message in between, `meanwhile` about every twentieth of a second. The reply is empty where
         the kernel is idle again and sends none.
         """
-        sent = self.manager.session.send(self.shell, msg_type, content, metadata=metadata)
+        sent = self.session.send(self.shell, msg_type, content, metadata=metadata)
         until = min(self.deadline, self.clock + patience)
         reply, idle, heard = None, False, []
         while reply is None or not idle:
@@ -194,7 +223,7 @@ class Kernel:
         while self.clock < until:
             meanwhile()
             for socket, _ in self.poller.poll(_POLL_MS):
-                _, message = self.manager.session.recv(socket, zmq.NOBLOCK)
+                _, message = self.session.recv(socket)
                 return dict(message)
             self._require_alive()
         msg = f"no answer within {self.request.timeout:g} s"
@@ -206,6 +235,20 @@ class Kernel:
             msg = f"the kernel ended with code {code}"
             raise UnresponsiveError(msg)
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for the process to end; at most so long."""
+        with contextlib.suppress(OSError, AttributeError):  # Linux before 5.3, Python before 3.9
+            # Popen.wait looks every twentieth of a second, this one wakes up.
+            descriptor = os.pidfd_open(self.process.pid)
+            try:
+                select.select([descriptor], [], [], seconds)
+            finally:
+                os.close(descriptor)
+            seconds = 0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        return self.process.poll() is not None
+
     def kill(self) -> None:
         """End the kernel with everything it started, by force."""
         if self.process is not None:
@@ -213,8 +256,9 @@ class Kernel:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        self.manager.cleanup_resources()
-        self.manager.context.destroy(linger=0)
+            self.process.stdin.close()
+        if self.context is not None:
+            self.context.destroy(linger=0)
 
     def last_lines(self) -> list[str]:
         if not self.log.exists():
@@ -222,28 +266,10 @@ class Kernel:
         return self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
 
 
-def _manager(request: Request, directory: Path) -> KernelManager:
-    spec = directory / "tried" / "kernel.json"
-    spec.parent.mkdir()
-    spec.write_text(json.dumps({"argv": request.argv, "display_name": "tried", "language": "python"}))
-    context = zmq.Context()
-    # The default of 100 ms would be most of the time that a healthy kernel's start is waited for.
-    context.setsockopt(zmq.RECONNECT_IVL, 10)
-    return KernelManager(
-        kernel_name="tried",
-        kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(directory)], ensure_native_kernel=False),
-        connection_file=str(directory / "k.json"),
-        transport=request.transport,
-        session=Session(key=b""),  # unsigned, as on Colab's server
-        context=context,
-    )
-
-
 @contextlib.contextmanager
 def _kernel_for(request: Request) -> Iterator[Kernel]:
     with tempfile.TemporaryDirectory(prefix="try-", dir=_SHORT_TMP) as name:
-        directory = Path(name)
-        kernel = Kernel(request, _manager(request, directory), directory / "log")
+        kernel = Kernel(request, Path(name))
         try:
             yield kernel
         finally:
@@ -319,7 +345,7 @@ def _check_interrupt(kernel: Kernel) -> str:
 
     def press_stop() -> None:
         pressed.append(time.monotonic())
-        kernel.manager.interrupt_kernel()
+        os.killpg(kernel.process.pid, signal.SIGINT)
 
     def press_when_asleep(message: dict[str, Any]) -> None:
         if "asleep" in message["content"].get("text", ""):
@@ -346,7 +372,7 @@ def _check_colab(kernel: Kernel) -> str:
     def reply_as_page(message: dict[str, Any]) -> None:
         if message["metadata"].get("colab_request_type") == "colab_env_preflight":
             value = {"type": "colab_reply", "colab_msg_id": message["metadata"]["colab_msg_id"], "data": "heard"}
-            kernel.manager.session.send(kernel.stdin, "input_reply", {"value": value})
+            kernel.session.send(kernel.stdin, "input_reply", {"value": value})
 
     # Longer than the check, which ends by a clock of its own.
     ask_page = f"blocking_request('colab_env_preflight', timeout_sec={kernel.request.timeout + _MOST_DELAY})"
@@ -365,14 +391,14 @@ def _check_features(kernel: Kernel) -> str:
 
 
 def _check_shutdown(kernel: Kernel) -> str:
-    kernel.manager.session.send(kernel.control, "shutdown_request", {"restart": False})
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return f"ended with code {kernel.process.wait(_GRACE)}"
+    kernel.session.send(kernel.control, "shutdown_request", {"restart": False})
+    if kernel.ends_within(_GRACE):
+        return f"ended with code {kernel.process.wait()}"
     # Now and then ipykernel waits 10 s for its own output thread. Jupyter's server does not wait either, it terminates.
     kernel.process.terminate()
     while kernel.clock < kernel.deadline:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return f"needed SIGTERM, ended with code {kernel.process.wait(_POLL_MS / 1000)}"
+        if kernel.ends_within(_POLL_MS / 1000):
+            return f"needed SIGTERM, ended with code {kernel.process.wait()}"
     msg = f"still running {kernel.request.timeout:g} s after the request"
     raise UnresponsiveError(msg)
 
