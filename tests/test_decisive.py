@@ -100,6 +100,17 @@ def test_a_line_that_is_no_requirement_is_shown_with_its_file_and_a_next_step() 
     assert "as pip has it" in str(found.hint)
 
 
+def test_a_file_that_uv_reads_from_a_pipe_is_named_as_it_is() -> None:
+    """One that begins with a byte-order mark, or is not in UTF-8, is given to uv as text."""
+    text = "error: Couldn't parse requirement in `-` at position 0\n"
+    text += (
+        "  cause: after parsing `0.25.0c`, found `hromadb`\n         zstandard==0.25.0chromadb\n              ^^^^^\n"
+    )
+    found = uv_install.translate_error(error_of(text), {}, read=Path("/project/requirements.txt"))
+    assert isinstance(found, ProjectFileError)
+    assert found.message.startswith("/project/requirements.txt: 'zstandard==0.25.0chromadb' is no requirement")
+
+
 def test_the_host_of_an_address_without_a_name_is_named() -> None:
     text = "   Updating https://github.com/psf/requests.git (main)\nerror: Git operation failed\n"
     text += (
