@@ -307,3 +307,69 @@ def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed
 )
 def test_a_compiler_is_named_where_one_was_looked_for(text: str, named: str) -> None:
     assert wheels.build_hint(f"error: Failed to build `x==1`\n{text}").startswith(named)
+
+
+@pytest.mark.parametrize("name", ["os", "JSON", "python", "pkg-resources"])
+def test_what_no_index_can_have_is_to_be_left_out(name: str) -> None:
+    text = f"  cause: Because {name} was not found in the package registry and you require {name}, we can conclude\n"
+    found = wheels.translate_error(error_of(text), {"UV_INDEX_STRATEGY": "unsafe-best-match"})
+    assert f"no package {name!r}" in found.message
+    assert str(found.hint).startswith("leave it out: ")
+    assert "password" not in str(found.hint)
+
+
+def test_a_package_of_another_system_gets_its_marker() -> None:
+    text = "error: No solution found when resolving dependencies\n  cause: Because pywin32==305 has no wheels with a"
+    text += (
+        " matching platform tag (e.g., `manylinux_2_36_x86_64`) and you require pywin32==305, we can conclude that your"
+    )
+    text += " requirements are unsatisfiable.\n\nhint: Wheels are available for `pywin32` (v305) on the following platforms:"
+    found = wheels.translate_error(error_of(f"{text} `win32`, `win_amd64`, `win_arm64`\n"), {})
+    assert "add `; sys_platform == 'win32'` to its line" in str(found.hint)
+    found = wheels.translate_error(
+        error_of(f"{text} `win32`, `macosx_11_0_arm64`\n"), {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/"}
+    )
+    assert "sys_platform" not in str(found.hint)
+
+
+def test_a_path_of_another_machine_is_told_as_that() -> None:
+    """`pip freeze` in an environment of conda writes where conda has built a package."""
+    text = "error: Distribution not found at: file:///tmp/build/80754af9/numpy_and_numpy_base_1653915516269/work\n"
+    found = wheels.translate_error(error_of(text), {})
+    assert found.message.startswith("Distribution not found at: file:///tmp/build/")
+    assert "NAME==VERSION" in str(found.hint)
+
+
+def test_git_to_be_edited_gets_the_line_that_works() -> None:
+    text = "error: Error parsing included file in `requirements.txt` at position 28\n  cause: "
+    text += "Unsupported editable requirement in `docs.txt` at line 1: `git+https://git.example/a.git#egg=a`\n"
+    text += "  cause: Git sources cannot be editable\n\nhint: Editable requirements must refer to a local directory\n"
+    found = wheels.translate_error(error_of(text), {})
+    assert "`docs.txt` at line 1: `git+https://git.example/a.git#egg=a`" in found.message
+    assert "leave out `-e`" in str(found.hint)
+
+
+UNKNOWN_HOST = "  cause: dns error\n  cause: failed to lookup address information: Name or service not known\n"
+
+
+@pytest.mark.parametrize("why", [UNKNOWN_HOST, "  cause: it is odd\n"])
+def test_a_file_that_a_requirements_file_includes_is_not_called_an_index(why: str) -> None:
+    url = "https://lists.example/upper.txt"
+    text = (
+        "error: Error parsing included file in `requirements.txt` at position 0\n  cause: Error while accessing remote"
+    )
+    text += f" requirements file: {url}\n  cause: error sending request for url ({url})\n{why}"
+    found = wheels.translate_error(error_of(text), {})
+    assert isinstance(found, NetworkError)
+    assert found.message.startswith(f"{url}, which a requirements file includes, cannot be fetched")
+    assert "index" not in found.message
+
+
+def test_a_page_of_links_is_not_called_an_index() -> None:
+    url = "https://links.example/torch.html"
+    text = f"error: Failed to read `--find-links` URL: {url}\n  cause: Failed to fetch: {url}\n{UNKNOWN_HOST}"
+    found = wheels.translate_error(error_of(text), {})
+    assert isinstance(found, NetworkError)
+    assert found.message == (
+        f"the page of links {url} (--find-links) cannot be fetched: links.example: its name is not known here"
+    )
