@@ -28,7 +28,7 @@ _NO_VERSION = re.compile(
     r"|depends\s+on\s+([\w.-]+)\s+\([^)]*\)\s+which\s+doesn't\s+match\s+any\s+versions"  # Poetry's words
 )
 # The first sentence is the cause, those after it are what follows; each is wrapped.
-_UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
+_UNSATISFIABLE = re.compile(r"(Because (?:(?!,?\s+we\s+can\s+conclude).)+),?\s+we\s+can\s+conclude", re.DOTALL)
 _OTHER_PYTHON = re.compile(r"current\s+Python\s+version\s+\([\d.]+\)\s+does\s+not\s+satisfy\s+Python([<>=!~]=?[\d.]+)")
 # What names a compiler, a linker, or what looks for libraries: a build that fails without one needs none of them.
 _COMPILER = re.compile(
@@ -59,6 +59,9 @@ _LINKS_PAGE = re.compile(r"Failed to read `--find-links` URL: (\S+)")
 _OTHER_SYSTEMS = re.compile(
     r"Wheels are\s+available for `([\w.-]+)` \([^)]*\)\s+on\s+the\s+following\s+platforms?:\s+((?:`\w+`[,\s]*)+)"
 )
+_OTHER_ABIS = re.compile(
+    r"only\s+found\s+wheels\s+for\s+`([\w.-]+)`\s+\([^)]*\)\s+with\s+the\s+following\s+Python\s+(?:ABI|version)\s+tags?:\s+((?:`\w+`[,\s]*)+)"
+)
 NO_ACCESS = "it does not accept the user name and password, or was given none (401 Unauthorized)"
 _IF_PRIVATE = "; or, if an index wants a password, check that"
 _STATUS = re.compile(r"\(4\d\d [\w ]+\)$")
@@ -83,6 +86,10 @@ _NO_SUCH_PATH = (
 # Words of uv's sentence, and what to do.
 _ADVICE = (
     ("Distribution not found at: file:", _NO_SUCH_PATH),
+    (
+        "target environment is not supported by the lockfile",
+        "the project's lock is for other systems or Pythons: give another Python, or another of its lock files (--lock NAME)",
+    ),
     ("Unsupported editable requirement", "leave out `-e`: it is then installed from there, not to be edited"),
 )
 _OF_UVS_COMMAND_LINE = re.compile(r"`--\w|\[tool\.uv|no-build-isolation|`uv ")  # what nobody can type here
@@ -258,6 +265,8 @@ def build_hint(text: str) -> str:  # noqa: PLR0911  (one for each cause)
             "setuptools had pkg_resources up to version 81: write `setuptools<82` into a file, let UV_BUILD_CONSTRAINT name"
             " that file, and run the same call again"
         )
+    if "valid project/version requirement specifiers" in text:
+        return "what it says that it needs is not in a form that today's tools read: another version of it may be"
     if _BUILDS_NETWORK.search(text):
         return "its build asks the network for something that cannot be reached, see above: check the network or proxy"
     explanation = extract.extract(text)
@@ -369,6 +378,10 @@ def _unsatisfiable(error: CommandError, environ: Mapping[str, str]) -> CommandEr
     if other := _OTHER_PYTHON.search(match[1]):
         hint = f"take a Python that fits, such as with --python '{other[1]}'; nothing was changed"
         return CommandError(msg, hint=hint, lines=error.lines)
+    if (wheels := _OTHER_ABIS.search(text)) and (minors := sorted(set(map(int, re.findall(r"`cp3(\d+)", wheels[2]))))):
+        pythons = ", ".join(f"3.{minor}" for minor in minors)
+        hint = f"{wheels[1]} has wheels for Python {pythons}: take one, such as with --python 3.{minors[-1]}"
+        return CommandError(msg, hint=f"{hint}; nothing was changed", lines=error.lines)
     password = _NO_VERSION.search(text) and environ.get("UV_INDEX_STRATEGY") == index.BEST  # uv says less of several
     hint = f"change the versions that are asked for{_IF_PRIVATE if password else ''}; nothing was changed"
     return CommandError(msg, hint=hint, lines=error.lines)

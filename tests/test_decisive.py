@@ -332,6 +332,26 @@ def test_a_package_of_another_system_gets_its_marker() -> None:
     assert "sys_platform" not in str(found.hint)
 
 
+def test_a_package_that_has_wheels_for_older_pythons_gets_one_of_these() -> None:
+    """Where uv lists which versions there are, its sentence has no comma before the conclusion."""
+    text = (
+        "error: No solution found when resolving dependencies\n  cause: Because tensorflow<=2.6.5 has no wheels with a"
+    )
+    text += " matching Python ABI tag (e.g., `cp311`) and only the following versions of tensorflow are available:\n"
+    text += "             tensorflow<=2.6.5\n             tensorflow>2.7.dev0\n         we can conclude that"
+    text += (
+        " tensorflow>=2.6.0,<2.7.dev0 cannot be used.\n         And because you require tensorflow>=2.6.0,<2.7.dev0, we"
+    )
+    text += " can conclude that your requirements are unsatisfiable.\n\nhint: You require CPython 3.11 (`cp311`), but we only"
+    text += " found wheels for `tensorflow` (v2.6.5) with the following Python ABI tags: `cp37m`, `cp38`, `cp39`\n"
+    found = wheels.translate_error(error_of(text), {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/"})
+    assert found.message.startswith("no versions fit what is asked for: Because tensorflow<=2.6.5 has no wheels")
+    assert "conclude" not in found.message
+    assert found.hint == (
+        "tensorflow has wheels for Python 3.7, 3.8, 3.9: take one, such as with --python 3.9; nothing was changed"
+    )
+
+
 def test_a_path_of_another_machine_is_told_as_that() -> None:
     """`pip freeze` in an environment of conda writes where conda has built a package."""
     text = "error: Distribution not found at: file:///tmp/build/80754af9/numpy_and_numpy_base_1653915516269/work\n"
@@ -373,3 +393,18 @@ def test_a_page_of_links_is_not_called_an_index() -> None:
     assert found.message == (
         f"the page of links {url} (--find-links) cannot be fetched: links.example: its name is not known here"
     )
+
+
+def test_a_package_whose_own_requirements_nobody_reads_any_more_is_told_as_that() -> None:
+    text = "  x Failed to build `gym==0.21.0`\n  cause: The build backend returned an error\n  [stderr]\n"
+    text += "  error in gym setup command: 'extras_require' must be a dictionary whose values are strings or lists of"
+    text += " strings containing valid project/version requirement specifiers.\n"
+    found = uv_install.translate_error(error_of(text), {})
+    assert isinstance(found, BuildError)
+    assert "not in a form that today's tools read" in str(found.hint)
+
+
+def test_a_lock_for_other_systems_gets_a_next_step() -> None:
+    found = wheels.translate_error(error_of("error: The target environment is not supported by the lockfile\n"), {})
+    assert found.message == "The target environment is not supported by the lockfile"
+    assert "another of its lock files (--lock NAME)" in str(found.hint)
