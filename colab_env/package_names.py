@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+ELSEWHERE = "which index has it"
 _NEAR = 0.8  # of two names: skikit-learn and scikit-learn have 0.92, panda and pandas 0.91, nunpy and numpy 0.8
 # Names of imports that are not those of their packages.
 _OF_IMPORTS = {
@@ -58,20 +59,32 @@ _USUAL = frozenset(
 )
 
 
+# What lists of packages name though no index has it, and why.
+_NO_PACKAGES = {
+    "pkg-resources": "`pip freeze` of an older Debian or Ubuntu wrote that line, for no package",
+    "python": "Python itself is no package: choose one with --python",
+}
+
+
 def hint(name: str, *, fetched: Iterable[str] = ()) -> str:
     """Return what to do about a name that the index does not have; `fetched` are names that it was seen to have before."""
     import difflib
+    import sys
     from importlib.metadata import distributions
 
     wanted = normalized(name)
     if package := _OF_IMPORTS.get(wanted):
         return f"did you mean {package}? {name} is what it is imported as"
+    if why := _NO_PACKAGES.get(wanted):
+        return f"leave it out: {why}"
+    if wanted in map(normalized, getattr(sys, "stdlib_module_names", ())):
+        return f"leave it out: {name} is a module that Python itself has"
     # On Colab about six hundred are installed, which most projects take their packages from.
     installed = (distribution.name for distribution in distributions() if distribution.name)
     names = _USUAL.union(map(normalized, (*installed, *fetched))) - {wanted}
     near = difflib.get_close_matches(wanted, sorted(names), n=2, cutoff=_NEAR)
     meant = f"did you mean {' or '.join(near)}? Else check" if near else "check"
-    return f"{meant} how it is spelled, or which index has it"
+    return f"{meant} how it is spelled, or {ELSEWHERE}"
 
 
 def of_import(module: str) -> str | None:

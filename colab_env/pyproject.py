@@ -5,6 +5,7 @@ Also workspaces of uv: which project is a member of which, as uv finds it, read 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import re
@@ -38,6 +39,7 @@ _LISTS = (
     *("project.dependencies", "project.dynamic", "project.optional-dependencies.*", "dependency-groups.*"),
     "tool.colab-env.apt",
 )
+_READ_BY_OTHERS = ("build-system", "tool.poetry")  # than uv
 _TEXTS = ("project.name", "project.requires-python", "tool.poetry.name")
 _SHAPES: tuple[tuple[tuple[str, ...], type, str, str], ...] = (
     (_TABLES, Mapping, "a table", "write it as [{}]"),
@@ -261,7 +263,7 @@ def _read_as(path: Path, content: bytes, parse: Callable[[str], _Document]) -> _
         msg = f"{short(path)}, line {line}: it has the marks of a git conflict"
         raise ProjectFileError(msg, hint="resolve the conflict; nothing was changed")
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # editors on Windows write a byte-order mark, and uv reads over it
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         msg = f"{short(path)}, line {line}: it is not UTF-8 text"
@@ -274,6 +276,9 @@ def _read_as(path: Path, content: bytes, parse: Callable[[str], _Document]) -> _
         msg = f"{short(path)}{', ' if is_placed else ' cannot be read as TOML: '}{error}"
         hint = "mend that line; nothing was changed" if is_placed else "mend the file; nothing was changed"
         raise ProjectFileError(msg, hint=hint) from error
+    if content.startswith(codecs.BOM_UTF8) and any(_all_at(document, name) for name in _READ_BY_OTHERS):
+        msg = f"{short(path)} begins with a byte-order mark, which Poetry and build backends cannot read"
+        raise ProjectFileError(msg, hint="save it as UTF-8 without one (BOM); nothing was changed")
     for paths, kind, word, hint in _SHAPES:
         for name in paths:
             if not all(isinstance(value, kind) for value in _all_at(document, name)):

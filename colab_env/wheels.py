@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ _NO_VERSION = re.compile(
     r"|depends\s+on\s+([\w.-]+)\s+\([^)]*\)\s+which\s+doesn't\s+match\s+any\s+versions"  # Poetry's words
 )
 # The first sentence is the cause, those after it are what follows; each is wrapped.
-_UNSATISFIABLE = re.compile(r"(Because (?:(?!we can conclude).)+),\s+we\s+can\s+conclude", re.DOTALL)
+_UNSATISFIABLE = re.compile(r"(Because (?:(?!,?\s+we\s+can\s+conclude).)+),?\s+we\s+can\s+conclude", re.DOTALL)
 _OTHER_PYTHON = re.compile(r"current\s+Python\s+version\s+\([\d.]+\)\s+does\s+not\s+satisfy\s+Python([<>=!~]=?[\d.]+)")
 # What names a compiler, a linker, or what looks for libraries: a build that fails without one needs none of them.
 _COMPILER = re.compile(
@@ -54,6 +55,13 @@ _REFUSED = re.compile(
     r"|401 Error, Credentials not correct for (\S+)"
 )
 _REMOTE_FILE = re.compile(r"Error while accessing remote requirements file: (\S+)")
+_LINKS_PAGE = re.compile(r"Failed to read `--find-links` URL: (\S+)")
+_OTHER_SYSTEMS = re.compile(
+    r"Wheels are\s+available for `([\w.-]+)` \([^)]*\)\s+on\s+the\s+following\s+platforms?:\s+((?:`\w+`[,\s]*)+)"
+)
+_OTHER_ABIS = re.compile(
+    r"only\s+found\s+wheels\s+for\s+`([\w.-]+)`\s+\([^)]*\)\s+with\s+the\s+following\s+Python\s+(?:ABI|version)\s+tags?:\s+((?:`\w+`[,\s]*)+)"
+)
 NO_ACCESS = "it does not accept the user name and password, or was given none (401 Unauthorized)"
 _IF_PRIVATE = "; or, if an index wants a password, check that"
 _STATUS = re.compile(r"\(4\d\d [\w ]+\)$")
@@ -70,6 +78,19 @@ _WHY = (
     ("refused", "it refuses connections"),
     ("unreachable", "there is no way to it"),
     ("timed? ?out", "it does not answer in time"),
+)
+_NO_SUCH_PATH = (
+    "check the path; `pip freeze` in an environment of conda writes paths of that machine: NAME==VERSION in their place,"
+    " which `pip list --format=freeze` writes"
+)
+# Words of uv's sentence, and what to do.
+_ADVICE = (
+    ("Distribution not found at: file:", _NO_SUCH_PATH),
+    (
+        "target environment is not supported by the lockfile",
+        "the project's lock is for other systems or Pythons: give another Python, or another of its lock files (--lock NAME)",
+    ),
+    ("Unsupported editable requirement", "leave out `-e`: it is then installed from there, not to be edited"),
 )
 _OF_UVS_COMMAND_LINE = re.compile(r"`--\w|\[tool\.uv|no-build-isolation|`uv ")  # what nobody can type here
 _HOST = re.compile(r"https?://(?:[^/@\s`']*@)?([^/:\s`')]+)|host='([^']+)'")
@@ -244,6 +265,8 @@ def build_hint(text: str) -> str:  # noqa: PLR0911  (one for each cause)
             "setuptools had pkg_resources up to version 81: write `setuptools<82` into a file, let UV_BUILD_CONSTRAINT name"
             " that file, and run the same call again"
         )
+    if "valid project/version requirement specifiers" in text:
+        return "what it says that it needs is not in a form that today's tools read: another version of it may be"
     if _BUILDS_NETWORK.search(text):
         return "its build asks the network for something that cannot be reached, see above: check the network or proxy"
     explanation = extract.extract(text)
@@ -285,7 +308,8 @@ def translate_error(  # noqa: PLR0911  (one for each cause)
         msg = f"the package index has no package {match[1]!r}"
         fetched = (page.stem for page in cache(environ).glob("simple-v*/**/*.rkyv"))
         hint = package_names.hint(match[1], fetched=fetched)
-        if environ.get("UV_INDEX_STRATEGY") == index.BEST:  # of several, uv does not say that one refused
+        is_open = hint.endswith(package_names.ELSEWHERE)
+        if is_open and environ.get("UV_INDEX_STRATEGY") == index.BEST:  # of several, uv does not say that one refused
             hint += _IF_PRIVATE
         return CommandError(msg, hint=hint, lines=error.lines)
     if match := _TOO_OLD.search(text):
@@ -295,7 +319,11 @@ def translate_error(  # noqa: PLR0911  (one for each cause)
     if unreached := _unreached(text):
         return unreached
     return (
-        index.not_an_index(environ, error.lines) or _unsatisfiable(error, environ) or _in_one_sentence(error) or error
+        _of_another_system(error)
+        or index.not_an_index(environ, error.lines)
+        or _unsatisfiable(error, environ)
+        or _in_one_sentence(error)
+        or error
     )
 
 
@@ -325,6 +353,12 @@ def _in_one_sentence(error: CommandError) -> CommandError | None:
     """
     sentences = [line.strip() for line in error.lines if line.strip() and not line.lstrip().startswith("warning:")]
     message, *more = " ".join(sentences).split(" hint: ")
+    advice = next((words for cause, words in _ADVICE if cause in message), None)
+    if advice:
+        message = message.removeprefix("error: ")
+        return CommandError(
+            message, hint=f"{advice}; nothing was changed", returncode=error.returncode, lines=error.lines
+        )
     if not message.startswith("error: ") or len(more) > 1 or (len(sentences) != 1 and not more):
         return None
     hint = (
@@ -344,24 +378,50 @@ def _unsatisfiable(error: CommandError, environ: Mapping[str, str]) -> CommandEr
     if other := _OTHER_PYTHON.search(match[1]):
         hint = f"take a Python that fits, such as with --python '{other[1]}'; nothing was changed"
         return CommandError(msg, hint=hint, lines=error.lines)
+    if (wheels := _OTHER_ABIS.search(text)) and (minors := sorted(set(map(int, re.findall(r"`cp3(\d+)", wheels[2]))))):
+        pythons = ", ".join(f"3.{minor}" for minor in minors)
+        hint = f"{wheels[1]} has wheels for Python {pythons}: take one, such as with --python 3.{minors[-1]}"
+        return CommandError(msg, hint=f"{hint}; nothing was changed", lines=error.lines)
     password = _NO_VERSION.search(text) and environ.get("UV_INDEX_STRATEGY") == index.BEST  # uv says less of several
     hint = f"change the versions that are asked for{_IF_PRIVATE if password else ''}; nothing was changed"
     return CommandError(msg, hint=hint, lines=error.lines)
 
 
+def _of_another_system(error: CommandError) -> CommandError | None:
+    """Return the error for a package that has wheels for one system alone, which is not this one."""
+    text = "\n".join(error.lines)
+    cause, match = _UNSATISFIABLE.search(text), _OTHER_SYSTEMS.search(text)
+    systems = {_system(platform) for platform in re.findall(r"`(\w+)`", match[2])} if match else {None}
+    system = next(iter(systems))
+    if cause is None or match is None or len(systems) > 1 or system in (None, sys.platform):
+        return None
+    msg = f"no versions fit what is asked for: {' '.join(cause[1].split())[:_LONGEST]}"
+    hint = f"{match[1]} has wheels for {system} alone: add `; sys_platform == '{system}'` to its line, or leave it out"
+    return CommandError(msg, hint=f"{hint}; nothing was changed", lines=error.lines)
+
+
+def _system(platform: str) -> str | None:
+    """Return the `sys.platform` that a wheel's platform is of, or None."""
+    systems = {"win": "win32", "macosx": "darwin", "manylinux": "linux", "musllinux": "linux", "linux": "linux"}
+    return next((system for start, system in systems.items() if platform.startswith(start)), None)
+
+
 def _unreached(text: str) -> NetworkError | None:
     """Return the error for an index or an address that was not reached, or did not give what it was asked for."""
+    if match := _REMOTE_FILE.search(text):
+        why = _why_unreached(text)
+        msg = f"{match[1]}, which a requirements file includes, cannot be fetched{f': {why}' if why else ''}"
+        return NetworkError(msg, hint="open the address in a browser; check it, its password, and the network or proxy")
     if _UNREACHED.search(text):
         match, why = _AT_ADDRESS.search(text), _why_unreached(text)
         if match:  # no index has any part in that
             what = f"{match[1]} cannot be fetched from its address"
+        elif page := _LINKS_PAGE.search(text):
+            match, what = page, f"the page of links {page[1]} (--find-links) cannot be fetched"
         else:
             what = "a file cannot be fetched" if _STATUS.search(why) else "the package index cannot be reached"
         hint = f"check the {'address, and the ' if match else ''}network or proxy, then run it again"
         return NetworkError(f"{what}: {why}", hint=_CREDENTIALS if why.endswith(NO_ACCESS) else hint)
-    if match := _REMOTE_FILE.search(text):
-        msg = f"{match[1]}, which a requirements file includes, cannot be fetched"
-        return NetworkError(msg, hint="open the address in a browser; check it, its password, and the network or proxy")
     return None
 
 
@@ -373,5 +433,5 @@ def _why_unreached(text: str) -> str:
     host = (match[1] or match[2]) if match else ""
     why = next((words for pattern, words in _WHY if re.search(pattern, text, re.IGNORECASE)), "")
     if not (host and why):
-        return next(line.strip() for line in text.splitlines() if _UNREACHED.search(line))
+        return lines[0].strip() if lines else ""
     return f"{host}: {why}"

@@ -100,6 +100,17 @@ def test_a_line_that_is_no_requirement_is_shown_with_its_file_and_a_next_step() 
     assert "as pip has it" in str(found.hint)
 
 
+def test_a_file_that_uv_reads_from_a_pipe_is_named_as_it_is() -> None:
+    """One that begins with a byte-order mark, or is not in UTF-8, is given to uv as text."""
+    text = "error: Couldn't parse requirement in `-` at position 0\n"
+    text += (
+        "  cause: after parsing `0.25.0c`, found `hromadb`\n         zstandard==0.25.0chromadb\n              ^^^^^\n"
+    )
+    found = uv_install.translate_error(error_of(text), {}, read=Path("/project/requirements.txt"))
+    assert isinstance(found, ProjectFileError)
+    assert found.message.startswith("/project/requirements.txt: 'zstandard==0.25.0chromadb' is no requirement")
+
+
 def test_the_host_of_an_address_without_a_name_is_named() -> None:
     text = "   Updating https://github.com/psf/requests.git (main)\nerror: Git operation failed\n"
     text += (
@@ -296,3 +307,104 @@ def test_a_tool_s_only_line_is_the_message_without_the_command_that_nobody_typed
 )
 def test_a_compiler_is_named_where_one_was_looked_for(text: str, named: str) -> None:
     assert wheels.build_hint(f"error: Failed to build `x==1`\n{text}").startswith(named)
+
+
+@pytest.mark.parametrize("name", ["os", "JSON", "python", "pkg-resources"])
+def test_what_no_index_can_have_is_to_be_left_out(name: str) -> None:
+    text = f"  cause: Because {name} was not found in the package registry and you require {name}, we can conclude\n"
+    found = wheels.translate_error(error_of(text), {"UV_INDEX_STRATEGY": "unsafe-best-match"})
+    assert f"no package {name!r}" in found.message
+    assert str(found.hint).startswith("leave it out: ")
+    assert "password" not in str(found.hint)
+
+
+def test_a_package_of_another_system_gets_its_marker() -> None:
+    text = "error: No solution found when resolving dependencies\n  cause: Because pywin32==305 has no wheels with a"
+    text += (
+        " matching platform tag (e.g., `manylinux_2_36_x86_64`) and you require pywin32==305, we can conclude that your"
+    )
+    text += " requirements are unsatisfiable.\n\nhint: Wheels are available for `pywin32` (v305) on the following platforms:"
+    found = wheels.translate_error(error_of(f"{text} `win32`, `win_amd64`, `win_arm64`\n"), {})
+    assert "add `; sys_platform == 'win32'` to its line" in str(found.hint)
+    found = wheels.translate_error(
+        error_of(f"{text} `win32`, `macosx_11_0_arm64`\n"), {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/"}
+    )
+    assert "sys_platform" not in str(found.hint)
+
+
+def test_a_package_that_has_wheels_for_older_pythons_gets_one_of_these() -> None:
+    """Where uv lists which versions there are, its sentence has no comma before the conclusion."""
+    text = (
+        "error: No solution found when resolving dependencies\n  cause: Because tensorflow<=2.6.5 has no wheels with a"
+    )
+    text += " matching Python ABI tag (e.g., `cp311`) and only the following versions of tensorflow are available:\n"
+    text += "             tensorflow<=2.6.5\n             tensorflow>2.7.dev0\n         we can conclude that"
+    text += (
+        " tensorflow>=2.6.0,<2.7.dev0 cannot be used.\n         And because you require tensorflow>=2.6.0,<2.7.dev0, we"
+    )
+    text += " can conclude that your requirements are unsatisfiable.\n\nhint: You require CPython 3.11 (`cp311`), but we only"
+    text += " found wheels for `tensorflow` (v2.6.5) with the following Python ABI tags: `cp37m`, `cp38`, `cp39`\n"
+    found = wheels.translate_error(error_of(text), {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/"})
+    assert found.message.startswith("no versions fit what is asked for: Because tensorflow<=2.6.5 has no wheels")
+    assert "conclude" not in found.message
+    assert found.hint == (
+        "tensorflow has wheels for Python 3.7, 3.8, 3.9: take one, such as with --python 3.9; nothing was changed"
+    )
+
+
+def test_a_path_of_another_machine_is_told_as_that() -> None:
+    """`pip freeze` in an environment of conda writes where conda has built a package."""
+    text = "error: Distribution not found at: file:///tmp/build/80754af9/numpy_and_numpy_base_1653915516269/work\n"
+    found = wheels.translate_error(error_of(text), {})
+    assert found.message.startswith("Distribution not found at: file:///tmp/build/")
+    assert "NAME==VERSION" in str(found.hint)
+
+
+def test_git_to_be_edited_gets_the_line_that_works() -> None:
+    text = "error: Error parsing included file in `requirements.txt` at position 28\n  cause: "
+    text += "Unsupported editable requirement in `docs.txt` at line 1: `git+https://git.example/a.git#egg=a`\n"
+    text += "  cause: Git sources cannot be editable\n\nhint: Editable requirements must refer to a local directory\n"
+    found = wheels.translate_error(error_of(text), {})
+    assert "`docs.txt` at line 1: `git+https://git.example/a.git#egg=a`" in found.message
+    assert "leave out `-e`" in str(found.hint)
+
+
+UNKNOWN_HOST = "  cause: dns error\n  cause: failed to lookup address information: Name or service not known\n"
+
+
+@pytest.mark.parametrize("why", [UNKNOWN_HOST, "  cause: it is odd\n"])
+def test_a_file_that_a_requirements_file_includes_is_not_called_an_index(why: str) -> None:
+    url = "https://lists.example/upper.txt"
+    text = (
+        "error: Error parsing included file in `requirements.txt` at position 0\n  cause: Error while accessing remote"
+    )
+    text += f" requirements file: {url}\n  cause: error sending request for url ({url})\n{why}"
+    found = wheels.translate_error(error_of(text), {})
+    assert isinstance(found, NetworkError)
+    assert found.message.startswith(f"{url}, which a requirements file includes, cannot be fetched")
+    assert "index" not in found.message
+
+
+def test_a_page_of_links_is_not_called_an_index() -> None:
+    url = "https://links.example/torch.html"
+    text = f"error: Failed to read `--find-links` URL: {url}\n  cause: Failed to fetch: {url}\n{UNKNOWN_HOST}"
+    found = wheels.translate_error(error_of(text), {})
+    assert isinstance(found, NetworkError)
+    assert found.message == (
+        f"the page of links {url} (--find-links) cannot be fetched: links.example: its name is not known here"
+    )
+
+
+def test_a_package_whose_own_requirements_nobody_reads_any_more_is_told_as_that() -> None:
+    text = "  x Failed to build `gym==0.21.0`\n  cause: The build backend returned an error\n  [stderr]\n"
+    text += "  error in gym setup command: 'extras_require' must be a dictionary whose values are strings or lists of"
+    text += " strings containing valid project/version requirement specifiers.\n"
+    found = uv_install.translate_error(error_of(text), {})
+    assert isinstance(found, BuildError)
+    assert "not in a form that today's tools read" in str(found.hint)
+
+
+def test_a_lock_for_other_systems_gets_a_next_step() -> None:
+    found = wheels.translate_error(error_of("error: The target environment is not supported by the lockfile\n"), {})
+    assert found.message == "The target environment is not supported by the lockfile"
+    assert "another of its lock files (--lock NAME)" in str(found.hint)

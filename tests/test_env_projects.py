@@ -70,6 +70,25 @@ def test_a_directory_that_nothing_is_built_from_is_not_read(tmp_path, machine):
     assert recipe.digest(machine) != before
 
 
+def test_a_directory_that_is_no_project_is_refused_with_what_in_it_says_what_is_needed(base, tmp_path, stable):
+    scripts, notes = tmp_path / "scripts", tmp_path / "notes"
+    (scripts / "requirements").mkdir(parents=True)
+    (scripts / "report.py").write_text('# /// script\n# dependencies = ["six"]\n# ///\n')
+    (scripts / "plain.py").write_text("import six\n")
+    (scripts / "requirements/base.txt").write_text("six\n")
+    notes.mkdir()
+    with pytest.raises(UsageError, match="nothing that says what the project needs") as caught:
+        envs.create("one", project=scripts)
+    assert caught.value.hint == (
+        f"choose what is there: `colab-env run --script {scripts}/report.py` or"
+        f" `--requirements {scripts}/requirements/base.txt`; nothing was changed"
+    )
+    with pytest.raises(UsageError, match="nothing that says") as caught:
+        envs.create("one", project=notes)
+    assert "names of packages" in str(caught.value.hint)
+    assert not (base / "one").exists()
+
+
 @pytest.mark.network
 def test_a_project_of_poetry_is_installed_as_its_lock_says(base, machine, project):
     (project / "pyproject.toml").write_text(PROJECT)

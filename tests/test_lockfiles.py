@@ -308,3 +308,15 @@ def test_a_real_installation_is_followed(machine, project, tmp_path, monkeypatch
 def test_wheels_of_the_same_content_have_the_same_hash(tmp_path):
     first, second = (write_wheel(tmp_path / name, "demo", "1.0").read_bytes() for name in "ab")
     assert first == second
+
+
+def test_pipenvs_own_lock_counts_before_the_pylock_that_it_writes_beside_it(project):
+    """The addresses in that one are made up: `https://INDEX/simple/NAME/FILE`."""
+    (project / "pylock.toml").write_text(
+        'lock-version = "1.0"\nenvironments = []\ncreated-by = "pipenv"\npackages = []\n'
+    )
+    assert registry.find(project).format.name == "pylock.toml"
+    (project / "Pipfile.lock").write_text('{"_meta": {}, "default": {}, "develop": {}}')
+    assert registry.find(project).format.name == "Pipfile.lock"
+    (project / "pylock.toml").write_text('lock-version = "1.0"\ncreated-by = "uv"\npackages = []\n')
+    assert registry.find(project).format.name == "pylock.toml"

@@ -174,6 +174,21 @@ def test_what_is_no_text_is_refused(project):
         complete(project)
 
 
+def test_a_byte_order_mark_is_read_over_where_uv_alone_reads_the_file(project):
+    """Editors on Windows write it, and `uv sync` installs such a project."""
+    path = project / "pyproject.toml"
+    path.write_bytes(b'\xef\xbb\xbf[project]\nname = "x"\nversion = "1"\ndependencies = ["six"]\n')
+    assert pyproject.Pyproject.read(project).has_dependencies
+
+
+@pytest.mark.parametrize("table", ['[tool.poetry]\nname = "x"\n', '[build-system]\nrequires = ["setuptools"]\n'])
+def test_a_byte_order_mark_is_named_where_other_tools_read_the_file(project, table):
+    (project / "pyproject.toml").write_bytes(b"\xef\xbb\xbf" + table.encode())
+    with pytest.raises(ProjectFileError, match="byte-order mark") as caught:
+        _ = pyproject.Pyproject.read(project).values
+    assert "save it as UTF-8 without one" in str(caught.value.hint)
+
+
 def test_a_directory_of_that_name_is_refused(project):
     (project / "pyproject.toml").mkdir()
     with pytest.raises(ProjectFileError, match=r"pyproject\.toml"):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from colab_env.machine import Machine
 
 _OF_PIP = re.compile(rb"(?m)^[\w.-]+(?:\[[\w., -]*\])?==[^\s]")
+_OF_PIPENV = re.compile(rb'(?m)^created-by = "pipenv"')
 _SOURCES = ("archive", "directory", "sdist", "vcs")
 
 
@@ -32,6 +33,11 @@ class PylockToml(LockFormat):
 
     def matches(self, name: str) -> bool:
         return re.fullmatch(r"pylock(\.[^.]+)?\.toml", name) is not None
+
+    def is_one(self, lock: LockFile) -> bool:
+        """Say no of one that Pipenv wrote beside its Pipfile.lock: its files have addresses that no index serves."""
+        is_copy = (lock.directory / "Pipfile.lock").is_file() and _OF_PIPENV.search(lock.content)
+        return not is_copy and super().is_one(lock)
 
     def requires_python(self, lock: LockFile) -> str | None:
         head = lock.text.partition("[[packages")[0]

@@ -93,7 +93,8 @@ class RequirementsTxt(LockFormat):
                 source += ["--excludes", scratch / "excludes.txt"]
 
             def install(more: Sequence[str]) -> None:
-                installer.install([*options, *source, *more], python=target.python, cwd=lock.directory, text=text)
+                argv = [*options, *source, *more]
+                installer.install(argv, python=target.python, cwd=lock.directory, text=text, read=lock.path)
 
             with installing.naming_refusals(everything):
                 installing.with_pip(install, target=target, text=everything)

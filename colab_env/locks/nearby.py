@@ -62,16 +62,20 @@ def require_nothing_elsewhere(directory: Path) -> None:
     repository = _repository(directory)
     if repository is None or not _names(directory, is_directory=None):
         return
-    choices = [*_other_files(directory), *_projects_below(directory)]
-    if not choices and directory != repository:
-        here = [*_other_files(repository), *_projects_below(repository)]
-        choices = [(option, path) for option, path in here if path != directory]
-    if choices:
-        options = [f"{option} {as_word(os.path.relpath(path, directory))}" for option, path in choices]
+    found = choices(directory)
+    if not found and directory != repository:
+        found = [(option, path) for option, path in choices(repository) if path != directory]
+    if found:
+        options = [f"{option} {as_word(os.path.relpath(path, directory))}" for option, path in found]
         more = f", and {len(options) - _LISTED} more" if len(options) > _LISTED else ""
         msg = f"{short(directory)} has nothing that says what the project needs"
         hint = f"choose: {' or '.join(options[:_LISTED])}{more}; a [project] in a pyproject.toml here makes a new one"
         raise UsageError(msg, hint=f"{hint}; nothing was changed")
+
+
+def choices(directory: Path) -> list[tuple[str, Path]]:
+    """Return what names packages in a directory, and the projects below it: the option that takes each, and its path."""
+    return [*_other_files(directory), *_projects_below(directory)]
 
 
 def _other_files(directory: Path) -> Iterator[tuple[str, Path]]:

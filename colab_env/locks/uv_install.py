@@ -211,7 +211,7 @@ class UvInstaller:
 
             def compiled(more: Sequence[str]) -> str:
                 words = [*argv, *more, "-" if text else source]
-                return self._written(words, cwd=source.parent, stdin=text, preferred=known)
+                return self._written(words, cwd=source.parent, stdin=text, read=source, preferred=known)
 
             return _refreshing(compiled)
 
@@ -289,13 +289,22 @@ class UvInstaller:
                 raise translate_error(error, self.environ) from error
         return "".join(f"{line}\n" for line in follower.lines)
 
-    def install(self, arguments: Sequence[str | Path], *, python: Path, cwd: Path, text: str | None = None) -> None:
+    def install(
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        python: Path,
+        cwd: Path,
+        text: str | None = None,
+        read: Path | None = None,
+    ) -> None:
         """Make an environment hold exactly this: packages that are not named go, those of the system do not count.
 
-        `text` is what "-r -" among the `arguments` reads; relative paths start from `cwd`. Raises HashMismatchError,
-        BuildError, NoSuchPythonError, NetworkError, DiskFullError or CommandError.
+        `text` is what "-r -" among the `arguments` reads, that of the file `read`; relative paths start from `cwd`. Raises
+        HashMismatchError, BuildError, NoSuchPythonError, ProjectFileError, NetworkError, DiskFullError or CommandError.
         """
-        self._install(["pip", "install", "--python", python, *arguments], into=python.parent.parent, cwd=cwd, text=text)
+        argv: list[str | Path] = ["pip", "install", "--python", python, *arguments]
+        self._install(argv, into=python.parent.parent, cwd=cwd, text=text, read=read)
 
     def sync(self, project: Path, *, environment: Path, options: Sequence[str]) -> None:
         """Make an environment hold what the uv.lock of a project says, as `uv sync --frozen` does. Raises as `install`."""
@@ -309,6 +318,7 @@ class UvInstaller:
         into: Path,
         cwd: Path,
         text: str | None = None,
+        read: Path | None = None,
         environ: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         # Said on the log alone: which packages are fetched, and how large they are.
@@ -322,7 +332,7 @@ class UvInstaller:
         try:
             wheels.healing(run, uv=self.program, environ=self.environ, into=into)
         except CommandError as error:
-            raise translate_error(error, self.environ) from error
+            raise translate_error(error, self.environ, read=read) from error
 
     def add(self, packages: Sequence[str], *, project: Path, python: Path, is_locked: bool) -> None:
         """Write packages into a project's pyproject.toml, and into its uv.lock where it `is_locked`; install nothing.
@@ -348,6 +358,7 @@ class UvInstaller:
         cwd: Path,
         log: str | None = None,
         stdin: str | None = None,
+        read: Path | None = None,
         preferred: str = "",
     ) -> str:
         # To a file that only we read: what a program prints is shown, and an address in it loses its password.
@@ -359,7 +370,7 @@ class UvInstaller:
             try:
                 _process.run([self.program, *argv, "--output-file", target], environ=environ, cwd=cwd, stdin=stdin)
             except CommandError as error:
-                raise translate_error(error, self.environ) from error
+                raise translate_error(error, self.environ, read=read) from error
             return target.read_text(encoding="utf-8")
 
 
@@ -393,15 +404,19 @@ class _Added:
         pass
 
 
-def translate_error(error: CommandError, environ: Mapping[str, str]) -> ColabEnvError:
-    """Return the error for what uv died of: a wrong hash, a build, a Python, the disk, the network, or its own words."""
+def translate_error(error: CommandError, environ: Mapping[str, str], *, read: Path | None = None) -> ColabEnvError:
+    """Return the error for what uv died of: a wrong hash, a build, a Python, the disk, the network, or its own words.
+
+    `read` is the file whose text uv was given, which has no name for it.
+    """
     text = "\n".join(wheels.without_advice(error.lines))
     if mismatch := re.search(r"Hash mismatch for `([^`]+)`", text):
         msg = f"{mismatch[1]} is not what the lock file promises:\n{_tail(text, mismatch.start())}"
         hint = "nothing was changed; if the lock file is right, do not use this file: it is not the one that was locked"
         return HashMismatchError(msg, hint=hint)
     if unread := _UNREAD.search(text):
-        msg = f"{short(Path(unread[1]))}: {unread[3].strip()!r} is no requirement: {unread[2].strip()}"
+        name = short(read if read and unread[1] == "-" else Path(unread[1]))
+        msg = f"{name}: {unread[3].strip()!r} is no requirement: {unread[2].strip()}"
         return ProjectFileError(msg, hint="write it as pip has it, such as 'numpy==1.26.4'; nothing was changed")
     # A disk that is full ends builds too, and that has an error of its own.
     built = re.search(r"Failed to build `?([\w.-]+)", text) or re.search(r"The (build backend) returned an error", text)

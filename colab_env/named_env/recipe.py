@@ -16,7 +16,7 @@ from colab_env import _files, content
 from colab_env.errors import NoSuchPythonError, UsageError
 from colab_env.interpreter import parse_specifier
 from colab_env.machine import Machine
-from colab_env.results import short
+from colab_env.results import as_word, short
 
 if TYPE_CHECKING:
     from colab_env.locks.lock_format import LockFile
@@ -27,6 +27,7 @@ _QUERY = re.compile(r"(?<=\S)\?[^\s#]*(?=$|[\s#])")
 _PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:==[0-9]+(?:\.[0-9]+)*)?")
 _ARCHIVES = (".whl", ".tar.gz", ".zip")
 _OF_TOOLS = {"__pycache__", "build", "dist", "node_modules", "venv"}
+_SHOWN = 3  # commands in an error
 _PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "poetry.toml")
 
 
@@ -89,8 +90,11 @@ class Recipe:
         request = Request.read(project, machine, options=options, python=self.python, defaults=True)
         # The project's own environment has no say in this one, which also outlives the notebook and the blocks of its cells.
         request = replace(request, receipt=None)
-        is_cells_block = lock is None and request.is_notebooks_block  # a notebook that is opened names its block itself
-        return replace(request, lock=registry.find(project)) if is_cells_block else request
+        if lock is None and request.is_notebooks_block:  # a notebook that is opened names its block itself
+            request = replace(request, lock=registry.find(project))
+        if self.lock(request) is None and self.requirements is None and not _is_package(request.project):
+            raise _nothing_to_install(request.project)
+        return request
 
     def lock(self, request: Request | None) -> LockFile | None:
         """Return the lock file of the project, or of the script, or None.
@@ -195,6 +199,23 @@ def without_secrets(requirement: str) -> str:
     """
     plain = _LOGIN.sub(lambda match: match[1] + (f"{match[2]}@" if match[1] == "ssh://" else ""), requirement)
     return _QUERY.sub("", plain)
+
+
+def _nothing_to_install(directory: Path) -> UsageError:
+    """Return the error for a directory that is no project: what in it, or below it, says what is needed, is named."""
+    from colab_env.locks import nearby, script_block
+
+    texts = ((path, _files.content(path) or b"") for path in sorted(directory.glob("*.py")) if path.is_file())
+    scripts = [path for path, text in texts if script_block.is_opened(text.decode(errors="replace"))]
+    commands = [f"colab-env run --script {as_word(short(path))}" for path in scripts]
+    options = {"--lock": "--requirements", "--project": "--project"}
+    found = [(options[option], path) for option, path in nearby.choices(directory)]
+    commands += [f"{option} {as_word(short(path))}" for option, path in found if path.suffix not in (".yml", ".yaml")]
+    msg = f"{short(directory)} has nothing that says what the project needs"
+    hint = "give a directory with a lock file, a requirements.txt or a pyproject.toml, or the names of packages"
+    if commands:
+        hint = f"choose what is there: `{'` or `'.join(commands[:_SHOWN])}`"
+    return UsageError(msg, hint=f"{hint}; nothing was changed")
 
 
 def _is_package(directory: Path) -> bool:
