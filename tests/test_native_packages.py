@@ -272,3 +272,43 @@ def test_what_apt_says_of_sizes_is_read_or_left_out():
     said = "After this operation, {} of additional disk space will be used."
     sizes = ("1,234.5 kB", "12 MB", "1.2.3 MB", ", MB", "9" * 400 + " B")
     assert [apt._disk(said.format(size)) for size in sizes] == [1_234_500, 12_000_000, 0, 0, 0]
+
+
+PERL = b"""\
+usr/lib/x86_64-linux-gnu/perl/5.36.0/Digest/SHA.pm          perl/libperl5.36
+usr/share/perl/5.36.0/Pod/Usage.pm                          perl/perl-modules-5.36
+usr/share/doc/a/readme                                      doc/a
+"""
+PERLS = b"""\
+Package: libxml-parser-perl
+
+Package: libtext-charwidth-perl
+
+Package: perl
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("Digest/SHA.pm", "perl"),
+        ("Pod::Usage", "perl"),
+        ("XML/Parser/Expat.pm", "libxml-parser-perl"),
+        ("Text/CharWidth.pm", "libtext-charwidth-perl"),
+        ("SHA.pm", None),
+        ("Own/Text/CharWidth.pm", None),
+    ],
+)
+@pytest.mark.parametrize("phase", ["build", "run"])
+def test_a_perl_module_is_in_the_package_of_its_name_or_in_perls_own_library(tmp_path, name, package, phase):
+    contents, packages = Contents(), Packages()
+    contents.read([PERL])
+    packages.read([PERLS])
+    (tmp_path / "perl.index").write_bytes(packed(contents, packages, {}))
+    missing = Missing(kind="perl-module", name=name, phase=phase)
+    assert packages_for(missing, Index(tmp_path / "perl.index")).package == package
+
+
+@pytest.mark.parametrize(("name", "package"), [("pip", "python3-pip"), ("distutils", "python3-distutils")])
+def test_a_part_of_pythons_library_is_in_a_package_of_its_own(debian, name, package):
+    assert packages_for(Missing(kind="python-library", name=name, phase="run"), debian).package == package

@@ -651,7 +651,7 @@ def test_another_cause_on_another_system_is_still_said() -> None:
 @pytest.mark.parametrize(
     ("module", "advice"),
     [
-        ("distutils.core", "distutils is no part of Python 3.12 and newer: "),
+        ("distutils", "distutils is no part of Python 3.12 and newer: "),
         ("telnetlib", "telnetlib is no part of Python 3.13 and newer: "),
         ("_ctypes", "_ctypes is a part of Python, and this one was built without it: "),
         ("ensurepip", "ensurepip is a part of Python that Debian has in python3-venv; "),

@@ -27,10 +27,14 @@ _WANTED = re.compile(
         |games/
         |lib/(?:(?:[^\s/]+/){1,4}include/|(?:[^\s/]+/)?perl/[^\s/]+/CORE/|(?:[^\s/]+/)?girepository-1\.0/|(?:[^\s/]+/){1,3}bin[^\s/]*/[^\s/]+\s)
         |share/(?:pkgconfig|R/include)/
+        |(?:share|lib/[^\s/]+)/perl/[0-9](?:[^\s/]*/){1,6}[^\s/]+\.pm\s
     )[^\n]*)""",
     re.VERBOSE,
 )
-_SHARED = (b"\nusr/share/pkgconfig/", b"\nusr/share/R/include/")
+_SHARED = (b"\nusr/share/pkgconfig/", b"\nusr/share/R/include/", b"\nusr/share/perl/")
+# Perl's own library is looked for by its files; what has 39,000 more modules is found by its name, for Debian's Perl policy
+# (4.2) makes that of the module's: libemail-simple-perl has Email/Simple.pm.
+_PERLS = re.compile(r"lib.+-perl")
 _CMAKE = re.compile(rb"usr/(?:lib|share)/\S*(?:[Cc]onfig|/Find[^\s/]+)\.cmake\s")
 # Parts of a library's own headers that nobody includes from outside.
 _INNER = re.compile(rb"/(?:detail|details|impl|internal|internals|private|tests?|examples?)(?:/|$)")
@@ -232,6 +236,12 @@ def packed(contents: Contents, packages: Packages, facts: Mapping[str, Any]) -> 
         f"{name}\t{packages.weight(name)}\t{packages.flags(name)}"
         f"\t{' '.join(packages.libraries(name)[:12])}\t{packages.wrappers.get(name, '')}"
         f"\t{' '.join(rests_on.get(name, ()))}".encode()
-        for name in sorted({*owners, *(name for name, needs in rests_on.items() if needs)})
+        for name in sorted(
+            {
+                *owners,
+                *(name for name, needs in rests_on.items() if needs),
+                *filter(_PERLS.fullmatch, packages.needs),
+            }
+        )
     )
     return pack(facts, names, (b"%s\t%s" % location for location in order), lines)

@@ -79,6 +79,9 @@ def extract(text: str) -> Explanation:
     ]
     if systems.is_foreign_python(lines):
         hits = [hit for hit in hits if hit.name != "Python.h"]
+    # No module of the project: who says "No module named" so says the same of that.
+    split_off = {hit.line.number for hit in hits if hit.kind == "python-library" or hit.name == "_tkinter"}
+    others = [hit for hit in others if hit.line.number not in split_off]
     if any(hit.kind == "display" for hit in others):  # Qt says of its plugin what it says where a library is missing
         hits = [hit for hit in hits if hit.name != XCB]
     # A line that names a conflict or a wrong hash names no missing thing besides.

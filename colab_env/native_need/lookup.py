@@ -60,9 +60,10 @@ class OwnedFile:
 
 def owned_files(missing: Missing, index: Index) -> Iterator[OwnedFile]:
     name = missing.name.strip()
+    if (by_file := _BY_FILE.get(missing.kind)) is not None:
+        yield from by_file(name, index)
+        return
     match missing.kind:
-        case "header":
-            yield from _headers(name, index)
         case "library":
             yield from _libraries(name, index, missing.phase)
         case "shared-object":
@@ -79,12 +80,6 @@ def owned_files(missing: Missing, index: Index) -> Iterator[OwnedFile]:
             library = re.fullmatch(r"(.+)[-_]config", name)
             # Some releases drop the program and keep the library: freetype-config, gpgme-config.
             yield from hits or (_words(library[1], index, missing.phase) if library else ())
-        case "pkg-config":
-            yield from _modules(name, index)
-        case "cmake":
-            yield from _cmake(name, index)
-        case "typelib":
-            yield from _typelibs(name, index)
         case "words" | "mention":
             yield from _words(name, index, missing.phase)
         case "python-package":
@@ -260,6 +255,32 @@ def _typelibs(name: str, index: Index) -> Iterator[OwnedFile]:
     yield from hits
 
 
+_PERLS_LIBRARY = re.compile(r"usr/(?:share|lib/[^/]+)/perl/[\d.]+(?:/(.+))?")
+
+
+def _perl_modules(name: str, index: Index) -> Iterator[OwnedFile]:
+    """Look for a Perl module such as Email/Simple.pm, or Email::Simple, in Perl's own library, then by its name.
+
+    Debian's packages have the name of the module that they are for (Perl policy 4.2), and most bring modules below it.
+    """
+    parts = name.removesuffix(".pm").replace("::", "/").split("/")
+    base = f"{parts[-1]}.pm"
+    for location in index.locations(base):
+        inner = _PERLS_LIBRARY.fullmatch(location.directory)
+        if inner and (inner[1] or "").split("/") == (parts[:-1] or [""]):
+            # Its parts, perl-modules-5.36 and libperl5.36, change their names with each version.
+            yield OwnedFile(
+                package=index.package("perl") or Package(name="perl"), file=f"{location.directory}/{base}", extra=0
+            )
+            return
+    for number in range(len(parts), 0, -1):
+        words = "-".join(parts[:number]).lower()
+        for stem in dict.fromkeys((words.replace("_", "-"), words.replace("_", ""))):
+            if (package := index.package(f"lib{stem}-perl")) is not None:
+                yield OwnedFile(package=package, file="", extra=0, rank=len(parts) - number)
+                return
+
+
 def _words(text: str, index: Index, phase: str) -> Iterator[OwnedFile]:
     """Words of a message are names too: of a pkg-config module, a library, a header, a command, a package."""
     words = re.findall(r"[A-Za-z][A-Za-z0-9+._-]*[A-Za-z0-9+]", text)
@@ -294,6 +315,15 @@ def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
     programs = dict.fromkeys([plain, _ALIASES.get(plain, plain)])
     hits = (hit for program in programs for hit in _commands(program, index) if hit.rank < _IN_OWN_DIRECTORY)
     yield from (replace(hit, rank=hit.rank + (2 if phase == "build" else 1)) for hit in hits)
+
+
+_BY_FILE: dict[str, Callable[[str, Index], Iterator[OwnedFile]]] = {
+    "header": _headers,
+    "pkg-config": _modules,
+    "cmake": _cmake,
+    "typelib": _typelibs,
+    "perl-module": _perl_modules,
+}
 
 
 # --- what a text calls absent in free words

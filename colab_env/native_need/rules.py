@@ -111,6 +111,16 @@ _RULES = (
     _rule("library called", rf"locate a library called {_Q}([\w.+-]+)", "shared-object"),
     _rule("libxcb-cursor", r"(libxcb-cursor)0 is needed", "shared-object"),
     _rule("tkinter", r"(?:ModuleNotFoundError|ImportError): No module named '?_?tkinter\b", "shared-object", name="_tkinter"),
+    # Debian's perl lists its directories, which are no conda's and no Fedora's.
+    _rule("in @INC", r"Can't locate ([A-Za-z_][\w/]{0,200}\.pm) in @INC(?![^\n]*(?:/lib64/|perlbrew|conda|/Library/|/Users/|[A-Za-z]:[/\\]))", "perl-module", is_exact=True),
+    _rule("::", rf"{_Q}([A-Z]\w*(?:::\w+)+){_Q} perl module (?:is required|is needed|{_GONE})", "perl-module"),
+    _rule("erl module", rf"(?:{_NOT} (?:find|locate|load)|missing|requires?|needs?|install)(?: the)? perl module {_Q}([A-Z]\w*(?:::\w+)*)", "perl-module"),
+    _rule("erl module", rf"perl module {_Q}([A-Z]\w*(?:::\w+)+){_Q} (?:is required|is needed|{_GONE})", "perl-module"),
+    # Parts of Python's library that Debian splits off; `ranking` has them. distutils itself stays, without its modules.
+    _rule("No module named", r"No module named '?(distutils)\.\w", "python-library", is_exact=True),
+    _rule("No module named", r"No module named '?(_gdbm|lib2to3|idlelib)(?!\w)", "python-library", is_exact=True),
+    _rule("No module named pip", r"^/usr/bin/python3?[\d.]*: No module named (pip)$", "python-library", is_exact=True),
+    _rule("ensurepip is not", r"because (ensurepip) is not", "python-library", is_exact=True),
     _rule("amespace", r"Namespace (\w+) not available(?: for version ([\d.]+))?", "typelib"),
     _rule("ypelib", r"Typelib file for namespace '(\w+)', version '([\d.]+)' not found", "typelib"),
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
