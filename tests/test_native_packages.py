@@ -277,12 +277,22 @@ def test_what_apt_says_of_sizes_is_read_or_left_out():
 PERL = b"""\
 usr/lib/x86_64-linux-gnu/perl/5.36.0/Digest/SHA.pm          perl/libperl5.36
 usr/share/perl/5.36.0/Pod/Usage.pm                          perl/perl-modules-5.36
+usr/share/perl5/LWP/UserAgent.pm                            perl/libwww-perl
+usr/share/perl5/LWP/Authen/Wsse.pm                          perl/liblwp-authen-wsse-perl
+usr/share/perl5/HTTP/Request.pm                             perl/libhttp-message-perl
+usr/share/perl5/XML/Parser.pm                               perl/libxml-parser-perl
 usr/share/doc/a/readme                                      doc/a
 """
 PERLS = b"""\
 Package: libxml-parser-perl
 
 Package: libtext-charwidth-perl
+
+Package: libwww-perl
+
+Package: liblwp-authen-wsse-perl
+
+Package: libhttp-message-perl
 
 Package: perl
 """
@@ -295,6 +305,9 @@ Package: perl
         ("Pod::Usage", "perl"),
         ("XML/Parser/Expat.pm", "libxml-parser-perl"),
         ("Text/CharWidth.pm", "libtext-charwidth-perl"),
+        ("LWP/UserAgent.pm", "libwww-perl"),  # which is called otherwise
+        ("LWP/Authen/Wsse.pm", "liblwp-authen-wsse-perl"),
+        ("HTTP/Request/Common.pm", "libhttp-message-perl"),
         ("SHA.pm", None),
         ("Own/Text/CharWidth.pm", None),
     ],
@@ -312,3 +325,33 @@ def test_a_perl_module_is_in_the_package_of_its_name_or_in_perls_own_library(tmp
 @pytest.mark.parametrize(("name", "package"), [("pip", "python3-pip"), ("distutils", "python3-distutils")])
 def test_a_part_of_pythons_library_is_in_a_package_of_its_own(debian, name, package):
     assert packages_for(Missing(kind="python-library", name=name, phase="run"), debian).package == package
+
+
+LINKS = b"""\
+usr/lib/x86_64-linux-gnu/libgmt.so           libdevel/libgmt-dev
+usr/lib/x86_64-linux-gnu/libgmt.so.6         libs/libgmt6
+usr/include/archive.h                        libdevel/libarchive-dev
+usr/include/version.h                        libdevel/libcodcif-dev
+"""
+
+
+@pytest.fixture
+def links(tmp_path: Path) -> Index:
+    contents, packages = Contents(), Packages()
+    contents.read([LINKS])
+    packages.read([b"Package: libgmt-dev\nDepends: libgmt6\n\nPackage: libgmt6\n\nPackage: libarchive-dev\n"])
+    (tmp_path / "links.index").write_bytes(packed(contents, packages, {}))
+    return Index(tmp_path / "links.index")
+
+
+def test_a_run_that_finds_no_link_to_an_installed_library_needs_the_package_with_the_link(links):
+    missing = Missing(kind="shared-object", name="libgmt.so", phase="run")
+    assert [each.package for each in packages_for(missing, links).candidates] == ["libgmt6", "libgmt-dev"]
+    assert packages_for(missing, links, installed={"libgmt6"}).package == "libgmt-dev"
+    versioned = Missing(kind="shared-object", name="libgmt.so.6", phase="run")
+    assert packages_for(versioned, links, installed={"libgmt6"}).package is None
+
+
+@pytest.mark.parametrize(("name", "package"), [("archive.h", "libarchive-dev"), ("version.h", None)])
+def test_a_header_with_a_common_name_is_that_of_the_library_that_is_called_so(links, name, package):
+    assert packages_for(Missing(kind="header", name=name), links).package == package

@@ -79,6 +79,12 @@ def extract(text: str) -> Explanation:
     ]
     if systems.is_foreign_python(lines):
         hits = [hit for hit in hits if hit.name != "Python.h"]
+    # "or pip install camb" advises the wheel of what is being built, and names no requirement.
+    own = next((match[1] for line in reversed(lines) if (match := _FAILED_WHEEL.search(line.text))), None)
+    own_advice = (
+        re.compile(rf"(?:pip3?|conda) install (?:-\S+ )*{re.escape(own)}(?![\w-])", re.IGNORECASE) if own else None
+    )
+    others = [hit for hit in others if own_advice is None or not own_advice.search(hit.line.text)]
     # No module of the project: who says "No module named" so says the same of that.
     split_off = {hit.line.number for hit in hits if hit.kind == "python-library" or hit.name == "_tkinter"}
     others = [hit for hit in others if hit.line.number not in split_off]
@@ -131,6 +137,7 @@ _NODES_HEADERS = frozenset(
     {"nan.h", "napi.h", "node.h", "node_api.h", "node_buffer.h", "node_object_wrap.h", "uv.h", "v8.h"}
 )
 _BUILT_AGAIN = re.compile(r"Running setup\.py install for |falling back to legacy")
+_FAILED_WHEEL = re.compile(r"Failed building wheel for ([A-Za-z][\w.-]*)")
 _SUCCESS = re.compile(r"Successfully installed \S")
 # Pip's own advertisement of a newer pip, "Running pip as the 'root' user".
 _AFTER_SUCCESS = re.compile(r"\[notice\]|WARNING: |$")

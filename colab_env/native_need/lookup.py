@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from colab_env.native_need.contents import perl_packages
 from colab_env.native_need.missing import Explanation, Missing
 from colab_env.native_need.packed_index import Index, Location, Package
 from colab_env.native_need.sentences import MESSAGE_WORDS
@@ -34,6 +35,7 @@ _ALIASES: dict[str, str] = {
     "rabbitmq-c": "rabbitmq",
     "xz": "lzma",
     "liblzma": "lzma",
+    "libjpeg-turbo": "turbojpeg",
     "libusb": "usb-1.0",
     "imagemagick": "MagickWand",
     "berkeley": "db",
@@ -123,7 +125,11 @@ def _headers(name: str, index: Index) -> Iterator[OwnedFile]:
         owners.add(owner)
         hits += _made(index, base, location, max(extra, 0))
     # config.h, common/utils.h lie in the own directories of many: who includes it so means a file beside it.
-    is_common = base.partition(".")[0] in MESSAGE_WORDS if not sub else "" not in owners and len(owners) > _MOST_OWNERS
+    stem = base.partition(".")[0]
+    is_common = stem in MESSAGE_WORDS if not sub else "" not in owners and len(owners) > _MOST_OWNERS
+    if is_common and not sub:  # archive.h, where libarchive-dev alone has it right where one looks
+        hits = [hit for hit in hits if not hit.extra and stem in hit.package.name]
+        is_common = not hits
     if not is_common:
         yield from hits or links
 
@@ -168,6 +174,10 @@ def _shared_objects(name: str, index: Index, phase: str) -> Iterator[OwnedFile]:
             if (extra := _is_library_directory(location.directory)) is not None:
                 hits += _made(index, soname, location, extra)
         hits = hits or list(_flavoured_objects(stem, index))
+        if (
+            dot and phase == "run"
+        ):  # whoever tries no other name than libgmt.so, as CDLL does, needs the -dev package's link
+            hits += [replace(hit, rank=2) for hit in _exact_objects(f"lib{stem}.so", index) if hit.extra == 0]
         # A plugin in a directory of a program's own may have a library's name, as compiz/libpng.so.
         hits = hits or [hit for hit in _exact_objects(f"lib{stem}.so", index) if hit.extra == 0]
     yield from hits
@@ -273,12 +283,17 @@ def _perl_modules(name: str, index: Index) -> Iterator[OwnedFile]:
                 package=index.package("perl") or Package(name="perl"), file=f"{location.directory}/{base}", extra=0
             )
             return
-    for number in range(len(parts), 0, -1):
-        words = "-".join(parts[:number]).lower()
-        for stem in dict.fromkeys((words.replace("_", "-"), words.replace("_", ""))):
-            if (package := index.package(f"lib{stem}-perl")) is not None:
-                yield OwnedFile(package=package, file="", extra=0, rank=len(parts) - number)
-                return
+    prefixes = ["/".join(parts[:number]) for number in range(len(parts), 0, -1)]
+    for depth, prefix in enumerate(prefixes):
+        at = (location for location in index.locations(f"{prefix}.pm") if location.directory == "usr/share/perl5")
+        called_otherwise = [name for location in at for name in location.packages]
+        if packages := list(_known(called_otherwise or perl_packages(prefix), index)):
+            yield from (OwnedFile(package=package, file="", extra=0, rank=depth) for package in packages)
+            return
+
+
+def _known(names: Iterable[str], index: Index) -> Iterator[Package]:
+    yield from (package for name in names if (package := index.package(name)) is not None)
 
 
 def _words(text: str, index: Index, phase: str) -> Iterator[OwnedFile]:

@@ -247,7 +247,7 @@ _OF_APT = re.compile(
     r"E: (?:Unable to locate package|Version '[^']{1,80}' for|Package '[^']{1,80}' has no installation candidate|Couldn't find any package)"
 )
 _KILLED = re.compile(r"^(?:.{0,60}: line \d+: +\d+ )?Killed(?:$|\s)|\bsignal 9\b|\bSIGKILL\b")
-_UNLOADED = re.compile(r"/python[\d.]*: undefined symbol: ")
+_UNLOADED = re.compile(r"(?:/|^AttributeError: )python[\d.]*: undefined symbol: ")
 _NO_MODULE = re.compile(
     r"(?:ModuleNotFoundError|ImportError|^\S*python[\d.]*): No module named '?([\w.]+)|Missing optional dependency|DistributionNotFound: |distribution was not found and is required by|(?:pip|conda) install "
 )

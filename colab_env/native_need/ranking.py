@@ -114,8 +114,16 @@ def packages_for(
         return Answer(missing=missing, note=f"every Debian has {everywhere[0].package.name}: the cause is another one")
     fitting = [hit for hit in hits if _fits(hit, missing)]
     best = _ranked(fitting or [hit for hit in hits if missing.phase == "build"], missing, installed)
+    # At a run a -dev package comes after the library itself, and counts where that is there: libgmt.so is a link to libgmt.so.6.
+    links = [hit for hit in hits if missing.kind == "shared-object" and hit.file.endswith(f"/{missing.name}")]
+    best += [hit for hit in links if fitting and hit.package.name not in (other.package.name for other in best)]
     new = [hit for hit in best if hit.package.name not in installed]
-    if best and (answer := _none_to_install(best[0], missing, installed, has_others=bool(new))) is not None:
+    is_link_left = bool(new) and new[0] in links and missing.phase == "run"
+    if (
+        best
+        and not is_link_left
+        and (answer := _none_to_install(best[0], missing, installed, has_others=bool(new))) is not None
+    ):
         return answer
     candidates = tuple(_candidates(new, installed))
     is_choice = len(new) > 1 and new[0].file == new[1].file

@@ -173,7 +173,7 @@ _RULES = (
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command", is_exact=True),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command", is_exact=True),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]/(?:usr/)?(?:local/)?s?bin/([\w.+-]+)['\"]", "command", is_exact=True),
-    _rule("status 127", r"Command ['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
+    _rule("status 127", r"(?:^|Command |: )['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
     _rule("failed: No such file", rf"error: command {_Q}([\w.+/-]+){_Q} failed: No such file", "command"),
     _rule("nable to execute", rf"unable to execute {_Q}([\w.+/-]+){_Q}: No such file", "command"),
     _rule("to execute", r"ailed to execute (?:\w*Path\()?['\"`\[]+([\w.+-]+)['\"]\)?", "command"),
@@ -198,7 +198,7 @@ _PKG_CONFIG_QUERY = re.compile(
 # Who could not have, open or use a file; "No such file" of a source says nothing about the system.
 _OF_FILE = re.compile(
     r"(?<![\w/-])(?:not|no|none|cannot|unable|without|missing|absent|unavailable|fail(?:s|ed)?|lacks?|requires?|required|needs?|needed)(?![\w-])"
-    r"|\w'?n't\b|(?<![\w-])can't\b",
+    r"|\w'?n't\b|(?<![\w-])can't\b|(?<![\w-])errors? (?:while |when |on )?(?:loading|opening|locating|finding)(?!\w)",
     re.IGNORECASE,
 )
 _NO_NAMES_TEXT = """

@@ -35,6 +35,7 @@ _AUXILIARY = r"(?:could|can|was|were|is|are|has|have|does|do|did)"
 _BEFORE_NAME = (
     rf"{_NOT} (?:\w+ly )?{_SEARCH}|(?:error|problem)s? (?:while )?(?:loading|opening|locating|finding)"
     rf"|(?:{_AUXILIARY}(?: ?not|n'?t|'t)|not) (?:be |been )?found(?: for|:)"
+    r"|(?:do|does|did)(?: not|n't) (?:appear to |seem to )?have(?= .{1,60} installed(?!\w))"
     r"|neither(?= .{1,120} (?:installed(?!\w)|on .{0,20}path(?!\w)))"
 )
 _AFTER_NAME = (
@@ -67,6 +68,9 @@ _OTHER_MANAGER = re.compile(
     r"(?<![\w-])(?:gem|bundle|npm|npx|yarn|pnpm|pip3?|pipx|conda|mamba|cargo|rustup|go|composer|opam|cabal|stack|luarocks|R CMD|dotnet|mix)"
     r" (?:\w+ )?(?:install|add|get|restore|update|require)(?!\w)"
 )
+_NONE_THERE = re.compile(
+    r"(?<!\w)found:? (?:None|none|no|nothing)(?!\w)"
+)  # "You need gfortran 6 or higher (found: None)"
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+|\s[|]\s|\s--\s")
 _ADDRESS = re.compile(r"(?<![a-z])[a-z]+://\S+")
 _TOKEN = re.compile(r"[A-Za-z_/](?:[\w+./-]|'(?=[a-z]{1,2}\b))*|\d[\w.]*|[<>=~!]=|[^\w\s]")
@@ -200,6 +204,7 @@ def _of_sentence(sentence: str) -> Iterator[Absent]:
         is_version = (
             which == "after"
             and bool(names)
+            and not _NONE_THERE.search(sentence)
             and re.search(
                 rf"{re.escape(names[-1])}\W{{0,3}}(?:v?\d|[<>=~!]=)|compatible {re.escape(names[-1])}(?!\w)", sentence
             )
@@ -241,7 +246,10 @@ def _nearest(words: Iterable[_Word]) -> tuple[list[list[_Word]], Noun]:
     is_new = True
     for number, word in enumerate(words):
         plain = word.text.casefold()
-        noun = noun or _NOUNS.get(plain, "")
+        of_word = _NOUNS.get(plain, "") if not (names and is_new) else ""  # "nodejs or node": the second is no noun
+        noun = (
+            of_word if not noun or (noun == "other" and of_word == "program") else noun
+        )  # "node executable" is a program
         if word.is_name:
             names += [[]] if is_new else []
             if len(names[-1]) < _LONGEST_NAME and plain not in (other.text.casefold() for other in names[-1]):
