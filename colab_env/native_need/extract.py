@@ -28,7 +28,7 @@ _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|Getting requirements to build|RequiredDependencyException|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
     r"|Meson build system|^Run-time dependency |cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|/pip-build-env-|/pip-install-|\[end of output\]|collect2: error|CMake Error|Preparing metadata|build dependencies"
-    r"|^\* installing \*source\* package |\bANTICONF\b|^\*? ?deb: |R CMD INSTALL|possibly undefined macro|^The configuration failed|m4_require'd|-- mkmf |ERROR: (?:configuration|compilation|lazy loading) failed for package|gyp ERR! |^run pkg_config fail: |this `-sys` crate|ERROR: Failed to build gem native extension"
+    r"|^\* installing \*source\* package |\bANTICONF\b|^\*? ?deb: |R CMD INSTALL|possibly undefined macro|^The configuration failed|m4_require'd|-- mkmf |ERROR: (?:configuration|compilation|lazy loading) failed for package|gyp ERR! |LIBCLANG_PATH|^run pkg_config fail: |this `-sys` crate|ERROR: Failed to build gem native extension"
 )
 # At a build, what Python raises by itself; any other exception is a message of the package's own.
 _MISMATCHES = (
@@ -323,6 +323,8 @@ def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
     # A package may ask at import, too.
     is_script = hit.kind == "command" and any(_SCRIPT.search(line.text) for line in lines)
     is_script = is_script and any(re.match(rf"[>$] {re.escape(hit.name)}(?!\S)", line.text) for line in lines)
+    # gcc itself says that its part for a language is not there.
+    is_compiling = hit.kind == "compiler" and hit.name != "java" and "exec" in hit.line.text
     is_linking = hit.kind in _FOR_LINKING and not any(FRAME.search(line.text) for line in lines)
     return Missing(
         kind=hit.kind,
@@ -330,7 +332,7 @@ def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
         evidence=hit.line.text,
         line=hit.line.number,
         distribution="npm" if is_script else distribution_at(hit.line, lines, is_build=is_build),
-        phase="build" if is_build or is_linking else "run",
+        phase="build" if is_build or is_linking or is_compiling else "run",
     )
 
 

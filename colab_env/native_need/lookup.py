@@ -36,6 +36,7 @@ _ALIASES: dict[str, str] = {
     "xz": "lzma",
     "liblzma": "lzma",
     "libjpeg-turbo": "turbojpeg",
+    "yacc": "bison",
     "libusb": "usb-1.0",
     "imagemagick": "MagickWand",
     "berkeley": "db",
@@ -301,6 +302,9 @@ def _words(text: str, index: Index, phase: str) -> Iterator[OwnedFile]:
     words = re.findall(r"[A-Za-z][A-Za-z0-9+._-]*[A-Za-z0-9+]", text)
     joined = ["".join(words), "-".join(words)] if len(words) > 1 else []  # Open Babel is openbabel
     names = [word for word in words if word.casefold() not in MESSAGE_WORDS and len(word) > 2]
+    # libevent2 is libevent, where nothing is called so
+    if not joined and names and re.fullmatch(r"[A-Za-z]+\d", names[0]) and not any(_word(names[0], index, phase)):
+        names = [names[0][:-1]]
     for word in dict.fromkeys((*joined, *names)):
         # Of "git checkout", git is no more the name than checkout is: only one word alone may be a program.
         is_whole = not joined or word in joined

@@ -29,6 +29,15 @@ _PROGRAM = r"(?:executable|program|command|binary|script|exe|compiler|tool|utili
 _LIBRARY = r"(?:shared |dynamic |native |system |client |C |development )*(?:librar(?:y|ies)(?: files?)?|dll)"
 
 
+# "command not found" of bash's translations: German, French, Spanish, Portuguese, Italian, Dutch, Polish, Swedish, Czech,
+# Turkish, Russian, Ukrainian, Chinese, Japanese, Korean.
+_NOT_FOUND_ABROAD = (
+    "Kommando nicht gefunden|Befehl nicht gefunden|commande introuvable|orden no encontrada|no se encontró la orden|comando não encontrado"
+    "|comando non trovato|opdracht niet gevonden|nie znaleziono polecenia|polecenie nie odnalezione|kommandot finns inte|kommando hittades inte"
+    "|příkaz nenalezen|komut bulunamadı|команда не найдена|команду не знайдено|未找到命令|找不到命令|コマンドが見つかりません|명령어를 찾을 수 없음|명령을 찾을 수 없음"
+)
+
+
 @dataclass(frozen=True)
 class Hit:
     """One line that names a missing thing."""
@@ -69,7 +78,7 @@ XCB = "libxcb-xinerama.so.0"
 _RULES = (
     # Compilers and what they include.
     _rule("atal error", rf"fatal error: {_Q}([\w./+-]+){_Q}(?:: No such file or directory| file not found)", "header"),
-    _rule(".h", r"^[^\s:]+:\d+(?::\d+)?: [^:]{3,40}: ([\w./+-]+\.h(?:h|pp|xx)?)\s?: ", "header"),
+    _rule(".h", r"^[^\s:]+:\d+(?::\d+)?: [^:：]{3,40}[:：] ?([\w./+-]+\.h(?:h|pp|xx)?)\s?[:：]", "header"),
     _rule("Unable to find", rf": Error: Unable to find {_Q}([\w./+-]+\.h(?:pp)?){_Q}", "header"),
     _rule("include", rf"Can't open included file {_Q}([\w./+-]+){_Q}", "header"),
     _rule("Header", rf"ERROR: .{{0,30}}Header {_Q}([\w./+-]+){_Q} (?:could )?not (?:be )?found", "header"),
@@ -168,8 +177,15 @@ _RULES = (
     # As dash writes it of a script, with the script's name once more; and with "exec", and "line" before the number.
     _rule("not found", r"^\S{1,200}: (?:exec: )?(?:line )?\d+: (?:exec: |\S{1,200}: )?([\w.+/-]+): (?:command )?not found$", "command", TRIED, is_exact=True),
     _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED, is_exact=True),
+    # Bash's sentence in the languages that it has; French sets a space before its colon.
+    _rule("", rf"^(?:\S{{1,200}}? ?[:：] ?)?(?:[^:：]{{1,20}}[:：] ?)?([\w.+-]+) ?[:：] ?(?:{_NOT_FOUND_ABROAD})\.?$", "command", TRIED, is_exact=True),
+    _rule("command not found: ", r"^zsh:(?:\d+:)? command not found: ([\w.+-]+)$", "command", TRIED, is_exact=True),
+    _rule("Unknown command", r"fish: Unknown command:? ['\"]?([\w.+-]+)", "command", TRIED, is_exact=True),
+    _rule("ENOENT", r"(?:^|Error: |Uncaught )spawn ([\w.+-]+) ENOENT", "command", is_exact=True),  # Node.js
+    _rule("execvp", r"(?:^|[\s(])execvpe?\(?\)?:? ['‘]?([\w.+-]+)['’]?: No such file", "command", is_exact=True),
+    _rule("Cannot exec", r": ([\w.+-]+): Cannot exec: No such file", "command", is_exact=True),  # tar
     _rule("an't exec", r"Can't exec \"([\w.+-]+)\": No such file", "command", is_exact=True),  # Perl's own, and so autoreconf's
-    _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command", is_exact=True),
+    _rule("/env:", r"/env: ['‘“«„]?\s?([\w.+-]+)\s?['’”»“]? ?: (?!Permission|Exec format)\S", "command", is_exact=True),
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command", is_exact=True),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command", is_exact=True),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]/(?:usr/)?(?:local/)?s?bin/([\w.+-]+)['\"]", "command", is_exact=True),
@@ -219,7 +235,7 @@ OF_DATA = re.compile(
 
 # What wraps the message of another program, and has none of its own.
 WRAPPER = re.compile(
-    r"error: (?:Failed to build|subprocess-exited|metadata-generation|failed-wheel|command |legacy-install|can't copy|failed to run custom build)"
+    r"tar: (?:Child returned status|Error is not recoverable)|error: (?:Failed to build|subprocess-exited|metadata-generation|failed-wheel|command |legacy-install|can't copy|failed to run custom build)"
     r"|(?:(?:\w{1,60}\.){0,9}\w{0,40}Error: ){1,3}command '|ERROR: (?:Failed|Could not build|Command errored|\"[\w:.-]+\" exited with)|(?:. )?.{0,80} did not run successfully|(?:\w+\.)*CalledProcessError|SystemExit|Command '|BuildBackendException"
 )
 

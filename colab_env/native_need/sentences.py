@@ -35,6 +35,7 @@ _AUXILIARY = r"(?:could|can|was|were|is|are|has|have|does|do|did)"
 _BEFORE_NAME = (
     rf"{_NOT} (?:\w+ly )?{_SEARCH}|(?:error|problem)s? (?:while )?(?:loading|opening|locating|finding)"
     rf"|(?:{_AUXILIARY}(?: ?not|n'?t|'t)|not) (?:be |been )?found(?: for|:)"
+    r"|no such(?= (?:program|command|executable|binary|utility|library)(?!\w))"
     r"|(?:do|does|did)(?: not|n't) (?:appear to |seem to )?have(?= .{1,60} installed(?!\w))"
     r"|neither(?= .{1,120} (?:installed(?!\w)|on .{0,20}path(?!\w)))"
 )
