@@ -11,6 +11,8 @@ import pytest
 from colab_env.errors import DamagedError
 from colab_env.native_need import apt
 from colab_env.native_need.contents import Contents, Packages, packed
+from colab_env.native_need.extract import extract
+from colab_env.native_need.lookup import needs
 from colab_env.native_need.missing import Missing
 from colab_env.native_need.packed_index import Index
 from colab_env.native_need.ranking import packages_for, python_header
@@ -355,3 +357,30 @@ def test_a_run_that_finds_no_link_to_an_installed_library_needs_the_package_with
 @pytest.mark.parametrize(("name", "package"), [("archive.h", "libarchive-dev"), ("version.h", None)])
 def test_a_header_with_a_common_name_is_that_of_the_library_that_is_called_so(links, name, package):
     assert packages_for(Missing(kind="header", name=name), links).package == package
+
+
+MAGICK = b"""\
+usr/bin/convert-im6.q16              graphics/imagemagick-6.q16
+usr/lib/libMagickWand-6.Q16.so.6     libs/libmagickwand-6.q16-6
+"""
+MAGICKS = b"""\
+Package: imagemagick
+Depends: imagemagick-6.q16
+
+Package: imagemagick-6.q16
+Source: imagemagick
+Depends: libmagickwand-6.q16-6
+
+Package: libmagickwand-6.q16-6
+Source: imagemagick
+"""
+
+
+def test_a_product_is_the_package_that_is_called_so_though_another_holds_its_programs(tmp_path):
+    contents, packages = Contents(), Packages()
+    contents.read([MAGICK])
+    packages.read([MAGICKS])
+    (tmp_path / "magick.index").write_bytes(packed(contents, packages, {}))
+    index = Index(tmp_path / "magick.index")
+    (missing,) = needs(extract("colors: ImageMagick wasn't found on your system."), index)
+    assert packages_for(missing, index).package == "imagemagick"

@@ -598,6 +598,10 @@ def test_a_sentence_about_the_build_names_no_distribution() -> None:
         ("OSError: cannot load library 'libcairo.so.2': error 0x7e", "line 1 is an error of Windows"),
         ('pkg-config: exec: "pkg-config": executable file not found in %PATH%', "line 1 is an error of Windows"),
         (
+            "Unable to find libclang: couldn't find any valid shared libraries matching: ['clang.dll']",
+            "line 1 is an error of Windows",
+        ),
+        (
             "common.h(15): fatal error C1083: Cannot open include file: 'lber.h': No such file",
             "line 1 is an error of Windows",
         ),

@@ -170,7 +170,9 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     """Return the hit with the degree, and the version, that the lines around it give it."""
     at = hit.line.number
     after = [line.text for line in lines if at < line.number]
-    if (degree := _degree_of_line(hit, after)) is not None:
+    # A find module of a project's own says below "CMake Error at" which header it did not find.
+    is_of_error = hit.is_phrase and hit.kind == "header" and _in_cmake_error(hit.line, lines)
+    if (degree := FATAL if is_of_error else _degree_of_line(hit, after)) is not None:
         return replace(hit, degree=degree)
     if hit.kind == "cmake":
         return replace(hit, degree=TRIED) if hit.degree == FATAL and not _in_cmake_error(hit.line, lines) else hit

@@ -316,8 +316,9 @@ def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
     bare = re.sub(r"[^a-z0-9+]", "", plain)
     stems = dict.fromkeys([word, plain, plain.removeprefix("lib"), f"lib{plain}", bare, _ALIASES.get(plain, plain)])
     for stem in stems:
-        if phase == "run":
-            yield from _shared_objects(stem, index, phase)
+        if phase == "run":  # whoever runs ImageMagick means its programs, before its library
+            is_other = stem == _ALIASES.get(plain) and stem != plain
+            yield from (replace(hit, rank=hit.rank + 2 * is_other) for hit in _shared_objects(stem, index, phase))
         else:
             yield from _pc(stem, index)
             yield from _libraries(stem, index, phase)
@@ -329,7 +330,7 @@ def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
             )
         # Debian's names lose the number of a version: libfontconfig1-dev is libfontconfig-dev
         names = [f"{stem}-dev", stem, re.sub(r"\d+(?=-dev$)", "", stem)] if phase == "build" else [stem]
-        packages = [package for name in names if (package := index.package(name)) is not None]
+        packages = [package for name in names for package in _called(name, index)]
         yield from (OwnedFile(package=package, file="", extra=0, rank=1) for package in packages)
     programs = dict.fromkeys([plain, _ALIASES.get(plain, plain)])
     hits = (hit for program in programs for hit in _commands(program, index) if hit.rank < _IN_OWN_DIRECTORY)
@@ -415,11 +416,19 @@ def _confirmed(subjects: Sequence[Missing], index: Index) -> Iterator[Missing]:
                 yield replace(missing, kind="command", name=word)
             elif is_library:
                 yield replace(missing, kind="shared-object", name=f"{library}.so")
-            elif (package := index.package(word)) is not None and not package.is_python:
+            elif any(not package.is_python for package in _called(word, index)):
                 yield replace(missing, name=word)
             else:
                 continue
             break
+
+
+def _called(name: str, index: Index) -> list[Package]:
+    """Return the package of that name, or what stands under it where that has no files: imagemagick is imagemagick-6.q16."""
+    if (package := index.package(name)) is not None:
+        return [package]
+    others = (index.package(other) for other in index.package_names(f"{name}-"))
+    return [package for package in others if package is not None and package.wrapper == name]
 
 
 def _has_file(file: str, index: Index, is_fitting: Callable[[str], bool]) -> bool:

@@ -297,7 +297,8 @@ def _ranked(hits: Iterable[OwnedFile], missing: Missing, installed: Collection[s
     for hit in sorted(hits, key=key):
         best.setdefault(hit.package.name, hit)
     ranked = list(best.values())
-    if len(ranked) > 1 and ranked[1].package.name in ranked[0].package.libraries and ranked[1].extra <= ranked[0].extra:
+    is_on_second = len(ranked) > 1 and ranked[1].package.name in ranked[0].package.libraries
+    if is_on_second and (ranked[1].rank, ranked[1].extra) <= (ranked[0].rank, ranked[0].extra):
         ranked[:2] = ranked[1::-1]  # the first one needs the second, which has the file itself
     return _chosen(ranked, installed)
 

@@ -121,7 +121,7 @@ _RULES = (
     _rule("libxcb-cursor", r"(libxcb-cursor)0 is needed", "shared-object"),
     _rule("tkinter", r"(?:ModuleNotFoundError|ImportError): No module named '?_?tkinter\b", "shared-object", name="_tkinter"),
     # Debian's perl lists its directories, which are no conda's and no Fedora's.
-    _rule("in @INC", r"Can't locate ([A-Za-z_][\w/]{0,200}\.pm) in @INC(?![^\n]*(?:/lib64/|perlbrew|conda|/Library/|/Users/|[A-Za-z]:[/\\]))", "perl-module", is_exact=True),
+    _rule("in @INC", r"Can't locate ([A-Za-z_][\w/]{0,200}\.pm) in @INC(?![^\n]*(?:/lib64/|/perlbrew/|conda|/Library/|/Users/|[A-Za-z]:[/\\]))", "perl-module", is_exact=True),
     _rule("::", rf"{_Q}([A-Z]\w*(?:::\w+)+){_Q} perl module (?:is required|is needed|{_GONE})", "perl-module"),
     _rule("erl module", rf"(?:{_NOT} (?:find|locate|load)|missing|requires?|needs?|install)(?: the)? perl module {_Q}([A-Z]\w*(?:::\w+)*)", "perl-module"),
     _rule("erl module", rf"perl module {_Q}([A-Z]\w*(?:::\w+)+){_Q} (?:is required|is needed|{_GONE})", "perl-module"),
@@ -147,6 +147,7 @@ _RULES = (
     _rule("RequiredDependency", r"RequiredDependencyException: ([\w-]+)$", "words"),  # Pillow's setup.py
     _rule("Python dependency", r"ERROR: Python dependency not found", "header", name="Python.h"),  # Meson's extension_module
     _rule("eader", rf"python(?:[\d.]+)? (?:development )?headers?(?: files?)? (?:were |was )?{_GONE}", "header", name="Python.h"),
+    _rule("development version of the Python", r"install the development version of the Python package", "header", name="Python.h"),  # ax_python_devel.m4
     _rule("Could NOT find Python", r"Could NOT find Python\w* \(missing: [^)]{0,200}(?:Development|INCLUDE_DIR|LIBRAR)", "header", name="Python.h"),
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.

@@ -28,7 +28,7 @@ _SEARCH = (
 )
 _STATE = (
     r"(?:found|installed|available|present|located|resolved|determined|detected|loaded|executed|executable|started|run"
-    r"|accessible|usable|working|(?:on|in)(?= (?:\S+ ){0,2}\$?path\b))"
+    r"|accessible|usable|working|at(?= the (?:specified|given|expected|configured) (?:path|location))|(?:on|in)(?= (?:\S+ ){0,2}\$?path\b))"
 )
 _AUXILIARY = r"(?:could|can|was|were|is|are|has|have|does|do|did)"
 # What is stated, the name after it and before it; then what is only advised.
