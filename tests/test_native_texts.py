@@ -57,6 +57,11 @@ NAMED = {
     ("pyswip", "swipl"): "it names the product, SWI-Prolog",
     ("python-lzo", "lzo/lzo1x.h"): "the compiler names lzo/lzo1.h, of the same package",
     ("cyvcf2", "autoreconf"): "CMake names no program that it could not start",
+    ("ext-ownheader", ""): "the header is named; that it is the package's own shows only in the index",
+    ("liblas", ""): "the library is named; that no package has it shows only in the index",
+    ("copier", "git"): "it ends with an error about the user's own template",
+    ("jaydebeapi", "libjvm.so"): "the Java virtual machine is named as what it is: java",
+    ("meson-gi", "glib-compile-resources"): "pkg-config comes before what it would have looked for",
     ("scs", "OpenBLAS"): "pkg-config comes before what it would have looked for",
     ("scikit-umfpack", "umfpack"): "it ends with a KeyError after a search for many libraries that would do without",
 }

@@ -115,7 +115,7 @@ _MESSAGE = 4  # lines of an exception's message
 _BARE = re.compile(r"\[Errno 2\] No such file or directory: b?'([A-Za-z][\w+-]*)'")
 # What a program was given, and not what it rests on: a file, a path, an argument, a repository, a setting.
 _OF_INPUT = re.compile(
-    r"(?<!\w)(?:argument|repository|setting|attribute|option|field|column|key)s?(?!\w)|: \S*/\w|\w\.(?:txt|csv|json|ya?ml|png|jpe?g|dat|ini|cfg|toml|xml|html|py)(?!\w)|NoSuchPath",
+    r"(?<!\w)(?:argument|repository|setting|attribute|option|field|column|key)s?(?!\w)|: \S*/\w|\w\.(?:txt|csv|json|ya?ml|png|jpe?g|dat|ini|cfg|toml|xml|html|py)(?!\w)|NoSuchPath|(?<!\w)file ['\"][^'\"]+['\"] (?:does not|doesn't) exist",
     re.IGNORECASE,
 )
 _VARIABLE = re.compile(

@@ -317,7 +317,7 @@ def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
     stems = dict.fromkeys([word, plain, plain.removeprefix("lib"), f"lib{plain}", bare, _ALIASES.get(plain, plain)])
     for stem in stems:
         if phase == "run":  # whoever runs ImageMagick means its programs, before its library
-            is_other = stem == _ALIASES.get(plain) and stem != plain
+            is_other = stem != plain and stem == _ALIASES.get(plain) and bool(_called(plain, index))
             yield from (replace(hit, rank=hit.rank + 2 * is_other) for hit in _shared_objects(stem, index, phase))
         else:
             yield from _pc(stem, index)

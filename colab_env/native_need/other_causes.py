@@ -194,6 +194,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "= FAILURES =",
     ),
     "incomplete-source": (
+        *(f".{ending}: No such file or directory" for ending in ("c", "cc", "cpp", "cxx", "f90")),
         "does not contain a CMakeLists.txt", "No rule to make target", "which is not an existing directory", "no makefile found",
         "submodule directory is missing", "submodule is not", "submodules are not", "does not appear to contain CMakeLists.txt",
         "neither 'setup.py' nor 'pyproject.toml' found", "does not appear to be a Python project", "can't open file '",

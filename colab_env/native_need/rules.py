@@ -376,6 +376,8 @@ def _is_caught(text: str, *, is_build: bool) -> bool:
 
 
 def _header(name: str, line: Line, degree: int, *, is_build: bool) -> Hit | None:
+    if re.search(r"\.(?:c|cc|cpp|cxx|f|f90|s|m)$", name, re.IGNORECASE):
+        return None  # a source that the archive lacks
     # NumPy's, or what newer Pythons have no longer, older compilers not yet: see `other_causes`
     if name.startswith(PYTHONS_HEADERS) or name in NEWER_CPP or _is_beside(name, line.text):
         return None

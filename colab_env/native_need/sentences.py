@@ -140,7 +140,7 @@ ubuntu unable undefined unknown unless unsupported until update upgrade url usab
 utils valid value values variable variables vendor version versions via visit warning was wasn't we web website well were what
 wheel when where whether which while whole will windows with within without won't work working would write wrong yet you your
 yourself yum
-stack trace traceback tree size length amount gem gems crate crates jar jars head put post delete compatibility detected response since stream less utf-8
+stack trace traceback tree size length amount stub stubs gem gems crate crates jar jars head put post delete compatibility detected response since stream less utf-8
 """
 MESSAGE_WORDS = frozenset(_WORDS_TEXT.split()) | _NOUNS.keys()
 
