@@ -79,15 +79,7 @@ def extract(text: str) -> Explanation:
     ]
     if systems.is_foreign_python(lines):
         hits = [hit for hit in hits if hit.name != "Python.h"]
-    # "or pip install camb" advises the wheel of what is being built, and names no requirement.
-    own = next((match[1] for line in reversed(lines) if (match := _FAILED_WHEEL.search(line.text))), None)
-    own_advice = (
-        re.compile(rf"(?:pip3?|conda) install (?:-\S+ )*{re.escape(own)}(?![\w-])", re.IGNORECASE) if own else None
-    )
-    others = [hit for hit in others if own_advice is None or not own_advice.search(hit.line.text)]
-    # No module of the project: who says "No module named" so says the same of that.
-    split_off = {hit.line.number for hit in hits if hit.kind == "python-library" or hit.name == "_tkinter"}
-    others = [hit for hit in others if hit.line.number not in split_off]
+    others = _fitting(others, hits, lines)
     if any(hit.kind == "display" for hit in others):  # Qt says of its plugin what it says where a library is missing
         hits = [hit for hit in hits if hit.name != XCB]
     # A line that names a conflict or a wrong hash names no missing thing besides.
@@ -125,6 +117,23 @@ def extract(text: str) -> Explanation:
         requirement=requirement,
         python=python,
     )
+
+
+def _fitting(others: Sequence[OtherHit], hits: Sequence[Hit], lines: Sequence[Line]) -> list[OtherHit]:
+    """Return the other causes without those that a line names for another reason."""
+    # "or pip install camb" advises the wheel of what is being built, and names no requirement.
+    own = next((match[1] for line in reversed(lines) if (match := _FAILED_WHEEL.search(line.text))), None)
+    own_advice = (
+        re.compile(rf"(?:pip3?|conda) install (?:-\S+ )*{re.escape(own)}(?![\w-])", re.IGNORECASE) if own else None
+    )
+    others = [hit for hit in others if own_advice is None or not own_advice.search(hit.line.text)]
+    # Where a Rust was to be fetched for want of one, and could not be, the distribution's cures it without a network.
+    if any("_setup_rust.py" in hit.line.text for hit in hits):
+        others = [hit for hit in others if hit.kind not in ("network", "own-code", "source-mismatch")]
+    # No module of the project: who says "No module named" so says the same of that.
+    split_off = {hit.line.number for hit in hits if hit.kind == "python-library" or hit.name == "_tkinter"}
+    others = [hit for hit in others if hit.line.number not in split_off]
+    return list(others)
 
 
 _SAY_ALL = frozenset({"apt", "conflict", "credentials", "disk", "hash", "incomplete-source", "memory", "network"})

@@ -101,6 +101,8 @@ _RULES = (
     _rule("compiler", r"C\+\+ compiler (?:cannot create|not found)|no acceptable C\+\+ compiler", "compiler", name="c++"),
     _rule("ortran", rf"(?:no|(?:{_NOT} find(?: a| any)?)) (?:acceptable |working |suitable )?fortran(?: 77| 90)? compiler|fortran compiler {_GONE}", "compiler", name="fortran"),
     _rule("ust", r"can't find Rust compiler|requires? (?:a )?Rust (?:and Cargo )?to (?:build|compile)|rust compiler, is not installed|Rust toolchain (?:is )?not|Cargo, the Rust package manager, is not installed", "compiler", name="rust"),
+    # Maturin's helper, which fetches a Rust where there is none: a frame of it shows that this failed.
+    _rule("_setup_rust.py", r"/puccinialin/_setup_rust\.py", "compiler", name="rust"),
     _rule("linker", r"error: linker `(?:cc|gcc|clang)` not found", "compiler", name="c"),
     _rule("ailed to find tool", rf"ailed to find tool\.? \W*(?:Is )?{_Q}([\w+.-]+)", "command"),
     _rule("JVM", r"No JVM shared library file|Unable to find (?:a )?JVM|JVMNotFound", "compiler", name="java"),
