@@ -47,6 +47,8 @@ KINDS = {
     "words": "words",
     "cmake": "cmake",
     "library": "library",
+    "perl": "perl-module",
+    "python": "python-library",
 }
 LANGUAGES = {"Rust": "rust", "rust": "rust"}
 

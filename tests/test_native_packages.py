@@ -11,6 +11,8 @@ import pytest
 from colab_env.errors import DamagedError
 from colab_env.native_need import apt
 from colab_env.native_need.contents import Contents, Packages, packed
+from colab_env.native_need.extract import extract
+from colab_env.native_need.lookup import needs
 from colab_env.native_need.missing import Missing
 from colab_env.native_need.packed_index import Index
 from colab_env.native_need.ranking import packages_for, python_header
@@ -272,3 +274,113 @@ def test_what_apt_says_of_sizes_is_read_or_left_out():
     said = "After this operation, {} of additional disk space will be used."
     sizes = ("1,234.5 kB", "12 MB", "1.2.3 MB", ", MB", "9" * 400 + " B")
     assert [apt._disk(said.format(size)) for size in sizes] == [1_234_500, 12_000_000, 0, 0, 0]
+
+
+PERL = b"""\
+usr/lib/x86_64-linux-gnu/perl/5.36.0/Digest/SHA.pm          perl/libperl5.36
+usr/share/perl/5.36.0/Pod/Usage.pm                          perl/perl-modules-5.36
+usr/share/perl5/LWP/UserAgent.pm                            perl/libwww-perl
+usr/share/perl5/LWP/Authen/Wsse.pm                          perl/liblwp-authen-wsse-perl
+usr/share/perl5/HTTP/Request.pm                             perl/libhttp-message-perl
+usr/share/perl5/XML/Parser.pm                               perl/libxml-parser-perl
+usr/share/doc/a/readme                                      doc/a
+"""
+PERLS = b"""\
+Package: libxml-parser-perl
+
+Package: libtext-charwidth-perl
+
+Package: libwww-perl
+
+Package: liblwp-authen-wsse-perl
+
+Package: libhttp-message-perl
+
+Package: perl
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("Digest/SHA.pm", "perl"),
+        ("Pod::Usage", "perl"),
+        ("XML/Parser/Expat.pm", "libxml-parser-perl"),
+        ("Text/CharWidth.pm", "libtext-charwidth-perl"),
+        ("LWP/UserAgent.pm", "libwww-perl"),  # which is called otherwise
+        ("LWP/Authen/Wsse.pm", "liblwp-authen-wsse-perl"),
+        ("HTTP/Request/Common.pm", "libhttp-message-perl"),
+        ("SHA.pm", None),
+        ("Own/Text/CharWidth.pm", None),
+    ],
+)
+@pytest.mark.parametrize("phase", ["build", "run"])
+def test_a_perl_module_is_in_the_package_of_its_name_or_in_perls_own_library(tmp_path, name, package, phase):
+    contents, packages = Contents(), Packages()
+    contents.read([PERL])
+    packages.read([PERLS])
+    (tmp_path / "perl.index").write_bytes(packed(contents, packages, {}))
+    missing = Missing(kind="perl-module", name=name, phase=phase)
+    assert packages_for(missing, Index(tmp_path / "perl.index")).package == package
+
+
+@pytest.mark.parametrize(("name", "package"), [("pip", "python3-pip"), ("distutils", "python3-distutils")])
+def test_a_part_of_pythons_library_is_in_a_package_of_its_own(debian, name, package):
+    assert packages_for(Missing(kind="python-library", name=name, phase="run"), debian).package == package
+
+
+LINKS = b"""\
+usr/lib/x86_64-linux-gnu/libgmt.so           libdevel/libgmt-dev
+usr/lib/x86_64-linux-gnu/libgmt.so.6         libs/libgmt6
+usr/include/archive.h                        libdevel/libarchive-dev
+usr/include/version.h                        libdevel/libcodcif-dev
+"""
+
+
+@pytest.fixture
+def links(tmp_path: Path) -> Index:
+    contents, packages = Contents(), Packages()
+    contents.read([LINKS])
+    packages.read([b"Package: libgmt-dev\nDepends: libgmt6\n\nPackage: libgmt6\n\nPackage: libarchive-dev\n"])
+    (tmp_path / "links.index").write_bytes(packed(contents, packages, {}))
+    return Index(tmp_path / "links.index")
+
+
+def test_a_run_that_finds_no_link_to_an_installed_library_needs_the_package_with_the_link(links):
+    missing = Missing(kind="shared-object", name="libgmt.so", phase="run")
+    assert [each.package for each in packages_for(missing, links).candidates] == ["libgmt6", "libgmt-dev"]
+    assert packages_for(missing, links, installed={"libgmt6"}).package == "libgmt-dev"
+    versioned = Missing(kind="shared-object", name="libgmt.so.6", phase="run")
+    assert packages_for(versioned, links, installed={"libgmt6"}).package is None
+
+
+@pytest.mark.parametrize(("name", "package"), [("archive.h", "libarchive-dev"), ("version.h", None)])
+def test_a_header_with_a_common_name_is_that_of_the_library_that_is_called_so(links, name, package):
+    assert packages_for(Missing(kind="header", name=name), links).package == package
+
+
+MAGICK = b"""\
+usr/bin/convert-im6.q16              graphics/imagemagick-6.q16
+usr/lib/libMagickWand-6.Q16.so.6     libs/libmagickwand-6.q16-6
+"""
+MAGICKS = b"""\
+Package: imagemagick
+Depends: imagemagick-6.q16
+
+Package: imagemagick-6.q16
+Source: imagemagick
+Depends: libmagickwand-6.q16-6
+
+Package: libmagickwand-6.q16-6
+Source: imagemagick
+"""
+
+
+def test_a_product_is_the_package_that_is_called_so_though_another_holds_its_programs(tmp_path):
+    contents, packages = Contents(), Packages()
+    contents.read([MAGICK])
+    packages.read([MAGICKS])
+    (tmp_path / "magick.index").write_bytes(packed(contents, packages, {}))
+    index = Index(tmp_path / "magick.index")
+    (missing,) = needs(extract("colors: ImageMagick wasn't found on your system."), index)
+    assert packages_for(missing, index).package == "imagemagick"

@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 
 ROWS = sorted((Path(__file__).parent / "native").glob("rows_*.jsonl"))
-KINDS = {"tool", "exec", "header", "pc", "soname", "find_library", "library", "cmake", "typelib", "words"}
+KINDS = {
+    "tool",
+    "exec",
+    "header",
+    "pc",
+    "soname",
+    "find_library",
+    "library",
+    "cmake",
+    "typelib",
+    "words",
+    "perl",
+    "python",
+}
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -57,6 +57,11 @@ NAMED = {
     ("pyswip", "swipl"): "it names the product, SWI-Prolog",
     ("python-lzo", "lzo/lzo1x.h"): "the compiler names lzo/lzo1.h, of the same package",
     ("cyvcf2", "autoreconf"): "CMake names no program that it could not start",
+    ("ext-ownheader", ""): "the header is named; that it is the package's own shows only in the index",
+    ("liblas", ""): "the library is named; that no package has it shows only in the index",
+    ("copier", "git"): "it ends with an error about the user's own template",
+    ("jaydebeapi", "libjvm.so"): "the Java virtual machine is named as what it is: java",
+    ("meson-gi", "glib-compile-resources"): "pkg-config comes before what it would have looked for",
     ("scs", "OpenBLAS"): "pkg-config comes before what it would have looked for",
     ("scikit-umfpack", "umfpack"): "it ends with a KeyError after a search for many libraries that would do without",
 }
@@ -596,6 +601,11 @@ def test_a_sentence_about_the_build_names_no_distribution() -> None:
     ("text", "note"),
     [
         ("OSError: cannot load library 'libcairo.so.2': error 0x7e", "line 1 is an error of Windows"),
+        ('pkg-config: exec: "pkg-config": executable file not found in %PATH%', "line 1 is an error of Windows"),
+        (
+            "Unable to find libclang: couldn't find any valid shared libraries matching: ['clang.dll']",
+            "line 1 is an error of Windows",
+        ),
         (
             "common.h(15): fatal error C1083: Cannot open include file: 'lber.h': No such file",
             "line 1 is an error of Windows",
@@ -651,7 +661,7 @@ def test_another_cause_on_another_system_is_still_said() -> None:
 @pytest.mark.parametrize(
     ("module", "advice"),
     [
-        ("distutils.core", "distutils is no part of Python 3.12 and newer: "),
+        ("distutils", "distutils is no part of Python 3.12 and newer: "),
         ("telnetlib", "telnetlib is no part of Python 3.13 and newer: "),
         ("_ctypes", "_ctypes is a part of Python, and this one was built without it: "),
         ("ensurepip", "ensurepip is a part of Python that Debian has in python3-venv; "),

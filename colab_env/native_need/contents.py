@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,10 +27,16 @@ _WANTED = re.compile(
         |games/
         |lib/(?:(?:[^\s/]+/){1,4}include/|(?:[^\s/]+/)?perl/[^\s/]+/CORE/|(?:[^\s/]+/)?girepository-1\.0/|(?:[^\s/]+/){1,3}bin[^\s/]*/[^\s/]+\s)
         |share/(?:pkgconfig|R/include)/
+        |(?:share|lib/[^\s/]+)/perl(?:/[0-9]|5/)(?:[^\s/]*/){0,6}[^\s/]+\.pm\s
     )[^\n]*)""",
     re.VERBOSE,
 )
-_SHARED = (b"\nusr/share/pkgconfig/", b"\nusr/share/R/include/")
+_SHARED = (b"\nusr/share/pkgconfig/", b"\nusr/share/R/include/", b"\nusr/share/perl/", b"\nusr/share/perl5/")
+# Perl's own library is looked for by its files, and what has 39,000 more modules by its name: Debian's Perl policy (4.2)
+# makes that of the module's, libemail-simple-perl has Email/Simple.pm. Of those that are called otherwise, as libwww-perl
+# with LWP, the index has the names.
+_PERLS = re.compile(r"(?:^|,)lib[^,]+-perl(?:$|,)")
+_MODULE = re.compile(rb"usr/(?:share|lib/[^\s/]+)/perl5/(?:[0-9.]+/)?([A-Za-z]\S*)\.pm")
 _CMAKE = re.compile(rb"usr/(?:lib|share)/\S*(?:[Cc]onfig|/Find[^\s/]+)\.cmake\s")
 # Parts of a library's own headers that nobody includes from outside.
 _INNER = re.compile(rb"/(?:detail|details|impl|internal|internals|private|tests?|examples?)(?:/|$)")
@@ -55,7 +61,9 @@ class Contents:
 
     names: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
     locations: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
+    modules: dict[str, str] = field(default_factory=dict)  # of Perl: LWP/UserAgent, and the packages that have it
     lines: int = 0
+    _perls: dict[bytes, str] = field(default_factory=dict)
     _packages: dict[bytes, bytes] = field(default_factory=dict)
     _is_inner: dict[bytes, bool] = field(default_factory=dict)
 
@@ -81,6 +89,9 @@ class Contents:
         packages = self._packages.get(where)
         if packages is None:
             packages = self._packages[where] = _package_names(where)
+        if b"/perl5/" in path and (module := _MODULE.fullmatch(path.rstrip())):
+            self._add_module(module[1].decode(errors="replace"), packages)
+            return
         is_inner = self._is_inner.get(directory)
         if is_inner is None:
             is_inner = bool(_INNER.search(directory)) or directory.count(b"/") >= _DEEPEST
@@ -91,6 +102,26 @@ class Contents:
         numbers = self.names.get(name, ())
         if number not in numbers:
             self.names[name] = (*numbers, number)
+
+    def _add_module(self, module: str, packages: bytes) -> None:
+        words = self._perls.setdefault(packages, packages.decode(errors="replace"))
+        if _PERLS.search(words):
+            self.modules[module] = words
+
+    def add_perl(self, packages: Collection[str]) -> None:
+        """Add the modules whose packages have other names than theirs, as few as tell: all below LWP are libwww-perl's."""
+        below: dict[str, str] = {}  # the one owner of all below, or "" where there are several
+        for module, owners in self.modules.items():
+            for prefix in _prefixes(module):
+                below[prefix] = owners if below.get(prefix, owners) == owners else ""
+        for module, owners in self.modules.items():
+            named = (
+                name for prefix in reversed(_prefixes(module)) for name in perl_packages(prefix) if name in packages
+            )
+            if next(named, None) not in owners.split(","):
+                short = next((prefix for prefix in _prefixes(module) if below[prefix] == owners), module)
+                location = (b"usr/share/perl5", owners.encode())
+                self.names[f"{short}.pm".encode()] = (self.locations.setdefault(location, len(self.locations)),)
 
     def package_names(self) -> set[str]:
         return {name for _, packages in self.locations for name in packages.decode(errors="replace").split(",")}
@@ -105,6 +136,18 @@ class Contents:
                 self.names[name] = numbers
                 if not numbers:
                     del self.names[name]
+
+
+def _prefixes(module: str) -> list[str]:
+    """Return LWP and LWP/UserAgent of LWP/UserAgent."""
+    parts = module.split("/")
+    return ["/".join(parts[:number]) for number in range(1, len(parts) + 1)]
+
+
+def perl_packages(module: str) -> list[str]:
+    """Return the names that Debian's Perl policy gives to the package of a module such as Email/Simple."""
+    words = module.lower().replace("/", "-")
+    return list(dict.fromkeys(f"lib{stem}-perl" for stem in (words.replace("_", "-"), words.replace("_", ""))))
 
 
 def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -213,6 +256,7 @@ def _names(*fields: str) -> tuple[str, ...]:
 def packed(contents: Contents, packages: Packages, facts: Mapping[str, Any]) -> bytes:
     """Return the packed index of what was read."""
     contents.simplify()
+    contents.add_perl(packages.needs)
     packages.finish()
     # Sorted locations compress better, and the numbers of neighbours become alike.
     order = sorted(contents.locations)
@@ -232,6 +276,12 @@ def packed(contents: Contents, packages: Packages, facts: Mapping[str, Any]) -> 
         f"{name}\t{packages.weight(name)}\t{packages.flags(name)}"
         f"\t{' '.join(packages.libraries(name)[:12])}\t{packages.wrappers.get(name, '')}"
         f"\t{' '.join(rests_on.get(name, ()))}".encode()
-        for name in sorted({*owners, *(name for name, needs in rests_on.items() if needs)})
+        for name in sorted(
+            {
+                *owners,
+                *(name for name, needs in rests_on.items() if needs),
+                *filter(_PERLS.fullmatch, packages.needs),
+            }
+        )
     )
     return pack(facts, names, (b"%s\t%s" % location for location in order), lines)

@@ -28,7 +28,7 @@ _BUILDS = re.compile(
     r"atal error: |error: command ['\"/\w]|build_wheel|build_meta|[Bb]uilding wheel|subprocess-exited-with-error|Failed to build|build_ext"
     r"|Getting requirements to build|RequiredDependencyException|PEP517|meson\.build|CMakeLists|^configure: |^checking (?:for|whether) |cargo|make(?:\[\d+\])?: |setup\.py|build backend|maturin"
     r"|Meson build system|^Run-time dependency |cannot find -l|custom build command|could not compile `|ninja: |rustc |bdist_wheel|egg_info|pyproject_hooks|_in_process\.py|/pip-build-env-|/pip-install-|\[end of output\]|collect2: error|CMake Error|Preparing metadata|build dependencies"
-    r"|^\* installing \*source\* package |\bANTICONF\b|^\*? ?deb: |R CMD INSTALL|possibly undefined macro|^The configuration failed|m4_require'd|-- mkmf |ERROR: (?:configuration|compilation|lazy loading) failed for package|gyp ERR! |^run pkg_config fail: |this `-sys` crate|ERROR: Failed to build gem native extension"
+    r"|^\* installing \*source\* package |\bANTICONF\b|^\*? ?deb: |R CMD INSTALL|possibly undefined macro|^The configuration failed|m4_require'd|-- mkmf |ERROR: (?:configuration|compilation|lazy loading) failed for package|gyp ERR! |LIBCLANG_PATH|^run pkg_config fail: |this `-sys` crate|ERROR: Failed to build gem native extension"
 )
 # At a build, what Python raises by itself; any other exception is a message of the package's own.
 _MISMATCHES = (
@@ -79,6 +79,7 @@ def extract(text: str) -> Explanation:
     ]
     if systems.is_foreign_python(lines):
         hits = [hit for hit in hits if hit.name != "Python.h"]
+    others = _fitting(others, hits, lines)
     if any(hit.kind == "display" for hit in others):  # Qt says of its plugin what it says where a library is missing
         hits = [hit for hit in hits if hit.name != XCB]
     # A line that names a conflict or a wrong hash names no missing thing besides.
@@ -118,6 +119,23 @@ def extract(text: str) -> Explanation:
     )
 
 
+def _fitting(others: Sequence[OtherHit], hits: Sequence[Hit], lines: Sequence[Line]) -> list[OtherHit]:
+    """Return the other causes without those that a line names for another reason."""
+    # "or pip install camb" advises the wheel of what is being built, and names no requirement.
+    own = next((match[1] for line in reversed(lines) if (match := _FAILED_WHEEL.search(line.text))), None)
+    own_advice = (
+        re.compile(rf"(?:pip3?|conda) install (?:-\S+ )*{re.escape(own)}(?![\w-])", re.IGNORECASE) if own else None
+    )
+    others = [hit for hit in others if own_advice is None or not own_advice.search(hit.line.text)]
+    # Where a Rust was to be fetched for want of one, and could not be, the distribution's cures it without a network.
+    if any("_setup_rust.py" in hit.line.text for hit in hits):
+        others = [hit for hit in others if hit.kind not in ("network", "own-code", "source-mismatch")]
+    # No module of the project: who says "No module named" so says the same of that.
+    split_off = {hit.line.number for hit in hits if hit.kind == "python-library" or hit.name == "_tkinter"}
+    others = [hit for hit in others if hit.line.number not in split_off]
+    return list(others)
+
+
 _SAY_ALL = frozenset({"apt", "conflict", "credentials", "disk", "hash", "incomplete-source", "memory", "network"})
 _WORKING = re.compile(
     r"^checking (?:for (?:g\+\+|c\+\+|gcc)\.\.\. (?!no)|whether the C(?:\+\+)? compiler works\.\.\. yes)|compiler identification is (?!unknown)"
@@ -128,6 +146,7 @@ _NODES_HEADERS = frozenset(
     {"nan.h", "napi.h", "node.h", "node_api.h", "node_buffer.h", "node_object_wrap.h", "uv.h", "v8.h"}
 )
 _BUILT_AGAIN = re.compile(r"Running setup\.py install for |falling back to legacy")
+_FAILED_WHEEL = re.compile(r"Failed building wheel for ([A-Za-z][\w.-]*)")
 _SUCCESS = re.compile(r"Successfully installed \S")
 # Pip's own advertisement of a newer pip, "Running pip as the 'root' user".
 _AFTER_SUCCESS = re.compile(r"\[notice\]|WARNING: |$")
@@ -160,7 +179,9 @@ def _settled(hit: Hit, lines: Sequence[Line]) -> Hit:
     """Return the hit with the degree, and the version, that the lines around it give it."""
     at = hit.line.number
     after = [line.text for line in lines if at < line.number]
-    if (degree := _degree_of_line(hit, after)) is not None:
+    # A find module of a project's own says below "CMake Error at" which header it did not find.
+    is_of_error = hit.is_phrase and hit.kind == "header" and _in_cmake_error(hit.line, lines)
+    if (degree := FATAL if is_of_error else _degree_of_line(hit, after)) is not None:
         return replace(hit, degree=degree)
     if hit.kind == "cmake":
         return replace(hit, degree=TRIED) if hit.degree == FATAL and not _in_cmake_error(hit.line, lines) else hit
@@ -313,6 +334,8 @@ def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
     # A package may ask at import, too.
     is_script = hit.kind == "command" and any(_SCRIPT.search(line.text) for line in lines)
     is_script = is_script and any(re.match(rf"[>$] {re.escape(hit.name)}(?!\S)", line.text) for line in lines)
+    # gcc itself says that its part for a language is not there.
+    is_compiling = hit.kind == "compiler" and hit.name != "java" and "exec" in hit.line.text
     is_linking = hit.kind in _FOR_LINKING and not any(FRAME.search(line.text) for line in lines)
     return Missing(
         kind=hit.kind,
@@ -320,7 +343,7 @@ def _missing(hit: Hit, lines: Sequence[Line], *, is_build: bool) -> Missing:
         evidence=hit.line.text,
         line=hit.line.number,
         distribution="npm" if is_script else distribution_at(hit.line, lines, is_build=is_build),
-        phase="build" if is_build or is_linking else "run",
+        phase="build" if is_build or is_linking or is_compiling else "run",
     )
 
 

@@ -16,10 +16,10 @@ from colab_env.native_need.rules import OF_DATA, WRAPPER, is_error
 from colab_env.native_need.sentences import absent, is_name, mentioned, speaks_of_absence
 
 # The interpreter itself was asked for a function of a library, for that library was not found.
-UNNAMED = re.compile(r"/python[\d.]*: undefined symbol: (\w+)|NameError: no function '(\w+)")
+UNNAMED = re.compile(r"(?:/|^AttributeError: )python[\d.]*: undefined symbol: (\w+)|NameError: no function '(\w+)")
 # A name that find_library has not found is None, and so are the functions of what was loaded by it.
 _UNLOADED = re.compile(r"^AttributeError: 'NoneType' object has no attribute ")
-_STANDARD = re.compile(r"/lib(?:64)?/python3[\d.]*/(?!(?:site|dist)-packages)")
+_STANDARD = re.compile(r"/lib(?:64)?/python3[\d.]*/(?!(?:site|dist)-packages)|^File \"<frozen ")
 EXCEPTION = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Exit|Interrupt|Failure|NotFound)\w*:?(?: |$)"
     r"|^(?:[A-Za-z_]\w*\.)+[A-Z]\w*: "  # Python writes whose it is before every exception that is not its own
@@ -37,18 +37,22 @@ def unconfirmed(lines: Sequence[Line], *, is_build: bool) -> tuple[Missing, ...]
     frames = [line.text for line in lines if line.text.startswith('File "') and not _STANDARD.search(line.text)]
     if not is_build and frames and not FRAME.search(frames[-1]):
         return ()  # a user's own code looks for something of its own
+    # "ValueError: pngquant not found" in the package pngquant, which is called after what it runs, speaks of no data.
+    own = {match[1].casefold() for text in frames if (match := FRAME.search(text))}
     subjects: dict[str, Missing] = {}
     for line in reversed(lines[-_LAST:]):
-        names = [item.name for item in absent(line.text) if item.noun or not OF_DATA.match(line.text)]
+        is_of_data = OF_DATA.match(line.text) is not None and "installed" not in line.text
+        names = [item.name for item in absent(line.text) if item.noun or not is_of_data or item.name.casefold() in own]
         if symbol := UNNAMED.search(
             line.text
         ):  # libraries begin their functions' names with their own: archive_read_new
-            names = [f"lib{(symbol[1] or symbol[2]).partition('_')[0].removeprefix('lib')}"]
+            names = [f"lib{(symbol[1] or symbol[2]).partition('_')[0].lower().removeprefix('lib')}"]
         is_said = is_prose(line.text) and not WRAPPER.match(line.text) and not DONE_WITHOUT.search(line.text)
         for name in names if is_said else ():
             phase: Phase = "build" if is_build and not symbol else "run"
             missing = Missing(kind="words", name=name, evidence=line.text, line=line.number, phase=phase)
             subjects.setdefault(name.lower(), missing)
+    subjects |= {need.name.lower(): need for need in _sought(lines)} if not is_build and not subjects else {}
     for line in lines[-_LAST:]:
         for name in _advised(line, lines):
             subjects.setdefault(
@@ -63,6 +67,24 @@ def unconfirmed(lines: Sequence[Line], *, is_build: bool) -> tuple[Missing, ...]
             )
     mentions = (need for need in _mentions(lines, is_build=is_build) if need.name.lower() not in subjects)
     return (*subjects.values(), *mentions)
+
+
+# What a traceback shows of the code that took the answer of `which` or `find_library` for a name: the answer was None.
+_OF_NONE = re.compile(r"^(?:Type|Attribute)Error: .*(?:NoneType|not None)")
+_SOUGHT = re.compile(r"(?:which|find_executable|find_library)\(\s*['\"]([\w.+-]+)['\"]\s*[,)]")
+
+
+def _sought(lines: Sequence[Line]) -> Iterator[Missing]:
+    """Yield what the code that a traceback ends with has looked for, where the error is that there was no answer."""
+    last = next((line for line in reversed(lines) if EXCEPTION.match(line.text)), None)
+    if last is None or not _OF_NONE.match(last.text):
+        return
+    for line in lines:
+        if 0 < last.number - line.number <= _OF_FRAMES and (match := _SOUGHT.search(line.text)):
+            yield Missing(kind="words", name=match[1], evidence=line.text, line=line.number, phase="run")
+
+
+_OF_FRAMES = 9  # lines of the deepest frames, with the marks below their code
 
 
 # "Alternatively, use apt: sudo apt-get install libnss3", but not the command alone, which may be one that was run.
@@ -93,7 +115,7 @@ _MESSAGE = 4  # lines of an exception's message
 _BARE = re.compile(r"\[Errno 2\] No such file or directory: b?'([A-Za-z][\w+-]*)'")
 # What a program was given, and not what it rests on: a file, a path, an argument, a repository, a setting.
 _OF_INPUT = re.compile(
-    r"(?<!\w)(?:argument|repository|setting|attribute|option|field|column|key)s?(?!\w)|: \S*/\w|\w\.(?:txt|csv|json|ya?ml|png|jpe?g|dat|ini|cfg|toml|xml|html|py)(?!\w)|NoSuchPath",
+    r"(?<!\w)(?:argument|repository|setting|attribute|option|field|column|key)s?(?!\w)|: \S*/\w|\w\.(?:txt|csv|json|ya?ml|png|jpe?g|dat|ini|cfg|toml|xml|html|py)(?!\w)|NoSuchPath|(?<!\w)file ['\"][^'\"]+['\"] (?:does not|doesn't) exist",
     re.IGNORECASE,
 )
 _VARIABLE = re.compile(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from colab_env.native_need.contents import perl_packages
 from colab_env.native_need.missing import Explanation, Missing
 from colab_env.native_need.packed_index import Index, Location, Package
 from colab_env.native_need.sentences import MESSAGE_WORDS
@@ -34,6 +35,8 @@ _ALIASES: dict[str, str] = {
     "rabbitmq-c": "rabbitmq",
     "xz": "lzma",
     "liblzma": "lzma",
+    "libjpeg-turbo": "turbojpeg",
+    "yacc": "bison",
     "libusb": "usb-1.0",
     "imagemagick": "MagickWand",
     "berkeley": "db",
@@ -60,9 +63,10 @@ class OwnedFile:
 
 def owned_files(missing: Missing, index: Index) -> Iterator[OwnedFile]:
     name = missing.name.strip()
+    if (by_file := _BY_FILE.get(missing.kind)) is not None:
+        yield from by_file(name, index)
+        return
     match missing.kind:
-        case "header":
-            yield from _headers(name, index)
         case "library":
             yield from _libraries(name, index, missing.phase)
         case "shared-object":
@@ -79,12 +83,6 @@ def owned_files(missing: Missing, index: Index) -> Iterator[OwnedFile]:
             library = re.fullmatch(r"(.+)[-_]config", name)
             # Some releases drop the program and keep the library: freetype-config, gpgme-config.
             yield from hits or (_words(library[1], index, missing.phase) if library else ())
-        case "pkg-config":
-            yield from _modules(name, index)
-        case "cmake":
-            yield from _cmake(name, index)
-        case "typelib":
-            yield from _typelibs(name, index)
         case "words" | "mention":
             yield from _words(name, index, missing.phase)
         case "python-package":
@@ -128,7 +126,11 @@ def _headers(name: str, index: Index) -> Iterator[OwnedFile]:
         owners.add(owner)
         hits += _made(index, base, location, max(extra, 0))
     # config.h, common/utils.h lie in the own directories of many: who includes it so means a file beside it.
-    is_common = base.partition(".")[0] in MESSAGE_WORDS if not sub else "" not in owners and len(owners) > _MOST_OWNERS
+    stem = base.partition(".")[0]
+    is_common = stem in MESSAGE_WORDS if not sub else "" not in owners and len(owners) > _MOST_OWNERS
+    if is_common and not sub:  # archive.h, where libarchive-dev alone has it right where one looks
+        hits = [hit for hit in hits if not hit.extra and stem in hit.package.name]
+        is_common = not hits
     if not is_common:
         yield from hits or links
 
@@ -173,6 +175,10 @@ def _shared_objects(name: str, index: Index, phase: str) -> Iterator[OwnedFile]:
             if (extra := _is_library_directory(location.directory)) is not None:
                 hits += _made(index, soname, location, extra)
         hits = hits or list(_flavoured_objects(stem, index))
+        if (
+            dot and phase == "run"
+        ):  # whoever tries no other name than libgmt.so, as CDLL does, needs the -dev package's link
+            hits += [replace(hit, rank=2) for hit in _exact_objects(f"lib{stem}.so", index) if hit.extra == 0]
         # A plugin in a directory of a program's own may have a library's name, as compiz/libpng.so.
         hits = hits or [hit for hit in _exact_objects(f"lib{stem}.so", index) if hit.extra == 0]
     yield from hits
@@ -260,11 +266,45 @@ def _typelibs(name: str, index: Index) -> Iterator[OwnedFile]:
     yield from hits
 
 
+_PERLS_LIBRARY = re.compile(r"usr/(?:share|lib/[^/]+)/perl/[\d.]+(?:/(.+))?")
+
+
+def _perl_modules(name: str, index: Index) -> Iterator[OwnedFile]:
+    """Look for a Perl module such as Email/Simple.pm, or Email::Simple, in Perl's own library, then by its name.
+
+    Debian's packages have the name of the module that they are for (Perl policy 4.2), and most bring modules below it.
+    """
+    parts = name.removesuffix(".pm").replace("::", "/").split("/")
+    base = f"{parts[-1]}.pm"
+    for location in index.locations(base):
+        inner = _PERLS_LIBRARY.fullmatch(location.directory)
+        if inner and (inner[1] or "").split("/") == (parts[:-1] or [""]):
+            # Its parts, perl-modules-5.36 and libperl5.36, change their names with each version.
+            yield OwnedFile(
+                package=index.package("perl") or Package(name="perl"), file=f"{location.directory}/{base}", extra=0
+            )
+            return
+    prefixes = ["/".join(parts[:number]) for number in range(len(parts), 0, -1)]
+    for depth, prefix in enumerate(prefixes):
+        at = (location for location in index.locations(f"{prefix}.pm") if location.directory == "usr/share/perl5")
+        called_otherwise = [name for location in at for name in location.packages]
+        if packages := list(_known(called_otherwise or perl_packages(prefix), index)):
+            yield from (OwnedFile(package=package, file="", extra=0, rank=depth) for package in packages)
+            return
+
+
+def _known(names: Iterable[str], index: Index) -> Iterator[Package]:
+    yield from (package for name in names if (package := index.package(name)) is not None)
+
+
 def _words(text: str, index: Index, phase: str) -> Iterator[OwnedFile]:
     """Words of a message are names too: of a pkg-config module, a library, a header, a command, a package."""
     words = re.findall(r"[A-Za-z][A-Za-z0-9+._-]*[A-Za-z0-9+]", text)
     joined = ["".join(words), "-".join(words)] if len(words) > 1 else []  # Open Babel is openbabel
     names = [word for word in words if word.casefold() not in MESSAGE_WORDS and len(word) > 2]
+    # libevent2 is libevent, where nothing is called so
+    if not joined and names and re.fullmatch(r"[A-Za-z]+\d", names[0]) and not any(_word(names[0], index, phase)):
+        names = [names[0][:-1]]
     for word in dict.fromkeys((*joined, *names)):
         # Of "git checkout", git is no more the name than checkout is: only one word alone may be a program.
         is_whole = not joined or word in joined
@@ -276,8 +316,9 @@ def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
     bare = re.sub(r"[^a-z0-9+]", "", plain)
     stems = dict.fromkeys([word, plain, plain.removeprefix("lib"), f"lib{plain}", bare, _ALIASES.get(plain, plain)])
     for stem in stems:
-        if phase == "run":
-            yield from _shared_objects(stem, index, phase)
+        if phase == "run":  # whoever runs ImageMagick means its programs, before its library
+            is_other = stem != plain and stem == _ALIASES.get(plain) and bool(_called(plain, index))
+            yield from (replace(hit, rank=hit.rank + 2 * is_other) for hit in _shared_objects(stem, index, phase))
         else:
             yield from _pc(stem, index)
             yield from _libraries(stem, index, phase)
@@ -289,11 +330,20 @@ def _word(word: str, index: Index, phase: str) -> Iterator[OwnedFile]:
             )
         # Debian's names lose the number of a version: libfontconfig1-dev is libfontconfig-dev
         names = [f"{stem}-dev", stem, re.sub(r"\d+(?=-dev$)", "", stem)] if phase == "build" else [stem]
-        packages = [package for name in names if (package := index.package(name)) is not None]
+        packages = [package for name in names for package in _called(name, index)]
         yield from (OwnedFile(package=package, file="", extra=0, rank=1) for package in packages)
     programs = dict.fromkeys([plain, _ALIASES.get(plain, plain)])
     hits = (hit for program in programs for hit in _commands(program, index) if hit.rank < _IN_OWN_DIRECTORY)
     yield from (replace(hit, rank=hit.rank + (2 if phase == "build" else 1)) for hit in hits)
+
+
+_BY_FILE: dict[str, Callable[[str, Index], Iterator[OwnedFile]]] = {
+    "header": _headers,
+    "pkg-config": _modules,
+    "cmake": _cmake,
+    "typelib": _typelibs,
+    "perl-module": _perl_modules,
+}
 
 
 # --- what a text calls absent in free words
@@ -366,11 +416,19 @@ def _confirmed(subjects: Sequence[Missing], index: Index) -> Iterator[Missing]:
                 yield replace(missing, kind="command", name=word)
             elif is_library:
                 yield replace(missing, kind="shared-object", name=f"{library}.so")
-            elif (package := index.package(word)) is not None and not package.is_python:
+            elif any(not package.is_python for package in _called(word, index)):
                 yield replace(missing, name=word)
             else:
                 continue
             break
+
+
+def _called(name: str, index: Index) -> list[Package]:
+    """Return the package of that name, or what stands under it where that has no files: imagemagick is imagemagick-6.q16."""
+    if (package := index.package(name)) is not None:
+        return [package]
+    others = (index.package(other) for other in index.package_names(f"{name}-"))
+    return [package for package in others if package is not None and package.wrapper == name]
 
 
 def _has_file(file: str, index: Index, is_fitting: Callable[[str], bool]) -> bool:

@@ -13,6 +13,8 @@ Kind = Literal[
     "pkg-config",  # "cairo": a module that pkg-config is asked for
     "cmake",  # "OpenCV": a package that find_package looks for
     "typelib",  # "Gtk-3.0"
+    "perl-module",  # "Email/Simple.pm", as perl looks for it
+    "python-library",  # "distutils", "pip": a part of Python's own library that Debian has in a package of its own
     "shared-object",  # "libGL.so.1", or a name for dlopen or find_library such as "sndfile"
     "compiler",  # a language: "c", "c++", "fortran", "rust", "java" (at a build its compiler, at run time its virtual machine)
     "words",  # a name in free words of a message: "libcap" of "You must install libcap development headers"
@@ -246,6 +248,8 @@ _WORDS: dict[str, str] = {
     "pkg-config": "{}, as pkg-config knows it",
     "cmake": "{}, as CMake finds it",
     "typelib": "the GObject typelib {}",
+    "perl-module": "the Perl module {}",
+    "python-library": "{}, a part of Python's own library",
     "shared-object": "the shared library {}",
     "compiler": "what compiles or runs {}",
     "words": "what it calls “{}”",

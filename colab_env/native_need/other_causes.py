@@ -65,6 +65,11 @@ def _advice_on_library(module: str) -> str | None:
     """Return what to do about a module that is, or was, a part of Python itself; None where it is another's."""
     if (version := _DROPPED.get(module)) is not None:
         return f"{module} is no part of Python {version} and newer: take a newer version of what imports it, or an older Python"
+    if module == "pip":
+        return (
+            "this Python has no pip: python -m ensurepip brings it, uv pip needs none in an environment, and Debian's own"
+            " Python has it in python3-pip"
+        )
     if module in ("ensurepip", "venv"):
         return f"{module} is a part of Python that Debian has in python3-venv; a Python of uv's or conda's brings it"
     if module in sys.stdlib_module_names:
@@ -189,6 +194,7 @@ _NEEDLES: dict[OtherKind, tuple[str, ...]] = {
         "= FAILURES =",
     ),
     "incomplete-source": (
+        *(f".{ending}: No such file or directory" for ending in ("c", "cc", "cpp", "cxx", "f90")),
         "does not contain a CMakeLists.txt", "No rule to make target", "which is not an existing directory", "no makefile found",
         "submodule directory is missing", "submodule is not", "submodules are not", "does not appear to contain CMakeLists.txt",
         "neither 'setup.py' nor 'pyproject.toml' found", "does not appear to be a Python project", "can't open file '",
@@ -242,9 +248,9 @@ _OF_APT = re.compile(
     r"E: (?:Unable to locate package|Version '[^']{1,80}' for|Package '[^']{1,80}' has no installation candidate|Couldn't find any package)"
 )
 _KILLED = re.compile(r"^(?:.{0,60}: line \d+: +\d+ )?Killed(?:$|\s)|\bsignal 9\b|\bSIGKILL\b")
-_UNLOADED = re.compile(r"/python[\d.]*: undefined symbol: ")
+_UNLOADED = re.compile(r"(?:/|^AttributeError: )python[\d.]*: undefined symbol: ")
 _NO_MODULE = re.compile(
-    r"(?:ModuleNotFoundError|ImportError): No module named '?([\w.]+)|Missing optional dependency|DistributionNotFound: |distribution was not found and is required by|(?:pip|conda) install "
+    r"(?:ModuleNotFoundError|ImportError|^\S*python[\d.]*): No module named '?([\w.]+)|Missing optional dependency|DistributionNotFound: |distribution was not found and is required by|(?:pip|conda) install "
 )
 _ONLY_AT_BUILD = frozenset({"source-mismatch", "build-requirement"})
 _RETRIED = frozenset({"network", "no-wheel", "conflict", "memory", "disk", "tests", "damaged"})

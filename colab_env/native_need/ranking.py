@@ -63,6 +63,16 @@ _SPECIAL_AT_RUN: dict[str, tuple[str, ...]] = {
     ),  # Debian's python3-stdlib-extensions: the one part of the library that few servers need
     "fortran": ("libgfortran5",),  # gcc's manual, "Fortran ABI": libgfortran.so.5 since gcc 8
 }
+# What Debian splits off Python's library: the packages of its sources python3-stdlib-extensions, python3-defaults and
+# python-pip (pip lies in ensurepip elsewhere).
+_PARTS_OF_PYTHON: dict[str, tuple[str, ...]] = {
+    "distutils": ("python3-distutils",),
+    "ensurepip": ("python3-venv",),
+    "lib2to3": ("python3-lib2to3",),
+    "idlelib": ("idle",),
+    "_gdbm": ("python3-gdbm",),
+    "pip": ("python3-pip", "python3-venv"),
+}
 # CMake's Find modules whose name is neither a pkg-config module nor a library's: cmake-modules(7).
 _CMAKE_MODULES: dict[str, str] = {
     "pkgconfig": "pkg-config",
@@ -104,8 +114,16 @@ def packages_for(
         return Answer(missing=missing, note=f"every Debian has {everywhere[0].package.name}: the cause is another one")
     fitting = [hit for hit in hits if _fits(hit, missing)]
     best = _ranked(fitting or [hit for hit in hits if missing.phase == "build"], missing, installed)
+    # At a run a -dev package comes after the library itself, and counts where that is there: libgmt.so is a link to libgmt.so.6.
+    links = [hit for hit in hits if missing.kind == "shared-object" and hit.file.endswith(f"/{missing.name}")]
+    best += [hit for hit in links if fitting and hit.package.name not in (other.package.name for other in best)]
     new = [hit for hit in best if hit.package.name not in installed]
-    if best and (answer := _none_to_install(best[0], missing, installed, has_others=bool(new))) is not None:
+    is_link_left = bool(new) and new[0] in links and missing.phase == "run"
+    if (
+        best
+        and not is_link_left
+        and (answer := _none_to_install(best[0], missing, installed, has_others=bool(new))) is not None
+    ):
         return answer
     candidates = tuple(_candidates(new, installed))
     is_choice = len(new) > 1 and new[0].file == new[1].file
@@ -182,6 +200,8 @@ def _special(missing: Missing) -> tuple[str, ...] | None:
     name = missing.name.casefold()
     if missing.kind == "header" and re.search(r"(?:^|/)Python\.h$", missing.name):
         return ()  # which one depends on the interpreter: `python_header`
+    if missing.kind == "python-library":
+        return _PARTS_OF_PYTHON.get(missing.name)
     if missing.kind == "cmake":
         return _SPECIAL_AT_BUILD.get(_CMAKE_MODULES.get(name, ""))
     if missing.kind not in {"compiler", "command", "config-program", "shared-object"} and name != "jni.h":
@@ -203,7 +223,8 @@ def answer_on(
 ) -> Answer:
     """Return the packages on a machine: as `packages_for`, but what belongs to a Python depends on which one it is."""
     is_header = missing.kind == "header" and re.search(r"(?:^|/)Python\.h$", missing.name) is not None
-    if not (is_header or missing.name == "_tkinter") or missing.name in own:
+    is_part = missing.name == "_tkinter" or missing.kind == "python-library"
+    if not (is_header or is_part) or missing.name in own:
         return packages_for(missing, index, installed=installed, own=own)
     python = os.path.realpath(shutil.which("python3", path=machine.environ.get("PATH")) or "python3")
     if not is_header and not python.startswith("/usr/bin/"):
@@ -247,7 +268,7 @@ def _fits(hit: OwnedFile, missing: Missing) -> bool:
     return (
         is_dev
         or bool(_HAS_HEADERS.search(hit.package.name))
-        or missing.kind in {"command", "config-program", "cmake", "typelib"}
+        or missing.kind in {"command", "config-program", "cmake", "typelib", "perl-module"}
         or (missing.kind == "words" and "bin/" in hit.file)  # "could not find GNU libtool"
     )
 
@@ -276,7 +297,8 @@ def _ranked(hits: Iterable[OwnedFile], missing: Missing, installed: Collection[s
     for hit in sorted(hits, key=key):
         best.setdefault(hit.package.name, hit)
     ranked = list(best.values())
-    if len(ranked) > 1 and ranked[1].package.name in ranked[0].package.libraries and ranked[1].extra <= ranked[0].extra:
+    is_on_second = len(ranked) > 1 and ranked[1].package.name in ranked[0].package.libraries
+    if is_on_second and (ranked[1].rank, ranked[1].extra) <= (ranked[0].rank, ranked[0].extra):
         ranked[:2] = ranked[1::-1]  # the first one needs the second, which has the file itself
     return _chosen(ranked, installed)
 

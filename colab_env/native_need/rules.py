@@ -29,6 +29,15 @@ _PROGRAM = r"(?:executable|program|command|binary|script|exe|compiler|tool|utili
 _LIBRARY = r"(?:shared |dynamic |native |system |client |C |development )*(?:librar(?:y|ies)(?: files?)?|dll)"
 
 
+# "command not found" of bash's translations: German, French, Spanish, Portuguese, Italian, Dutch, Polish, Swedish, Czech,
+# Turkish, Russian, Ukrainian, Chinese, Japanese, Korean.
+_NOT_FOUND_ABROAD = (
+    "Kommando nicht gefunden|Befehl nicht gefunden|commande introuvable|orden no encontrada|no se encontró la orden|comando não encontrado"
+    "|comando non trovato|opdracht niet gevonden|nie znaleziono polecenia|polecenie nie odnalezione|kommandot finns inte|kommando hittades inte"
+    "|příkaz nenalezen|komut bulunamadı|команда не найдена|команду не знайдено|未找到命令|找不到命令|コマンドが見つかりません|명령어를 찾을 수 없음|명령을 찾을 수 없음"
+)
+
+
 @dataclass(frozen=True)
 class Hit:
     """One line that names a missing thing."""
@@ -69,7 +78,7 @@ XCB = "libxcb-xinerama.so.0"
 _RULES = (
     # Compilers and what they include.
     _rule("atal error", rf"fatal error: {_Q}([\w./+-]+){_Q}(?:: No such file or directory| file not found)", "header"),
-    _rule(".h", r"^[^\s:]+:\d+(?::\d+)?: [^:]{3,40}: ([\w./+-]+\.h(?:h|pp|xx)?)\s?: ", "header"),
+    _rule(".h", r"^[^\s:]+:\d+(?::\d+)?: [^:：]{3,40}[:：] ?([\w./+-]+\.h(?:h|pp|xx)?)\s?[:：]", "header"),
     _rule("Unable to find", rf": Error: Unable to find {_Q}([\w./+-]+\.h(?:pp)?){_Q}", "header"),
     _rule("include", rf"Can't open included file {_Q}([\w./+-]+){_Q}", "header"),
     _rule("Header", rf"ERROR: .{{0,30}}Header {_Q}([\w./+-]+){_Q} (?:could )?not (?:be )?found", "header"),
@@ -92,6 +101,8 @@ _RULES = (
     _rule("compiler", r"C\+\+ compiler (?:cannot create|not found)|no acceptable C\+\+ compiler", "compiler", name="c++"),
     _rule("ortran", rf"(?:no|(?:{_NOT} find(?: a| any)?)) (?:acceptable |working |suitable )?fortran(?: 77| 90)? compiler|fortran compiler {_GONE}", "compiler", name="fortran"),
     _rule("ust", r"can't find Rust compiler|requires? (?:a )?Rust (?:and Cargo )?to (?:build|compile)|rust compiler, is not installed|Rust toolchain (?:is )?not|Cargo, the Rust package manager, is not installed", "compiler", name="rust"),
+    # Maturin's helper, which fetches a Rust where there is none: a frame of it shows that this failed.
+    _rule("_setup_rust.py", r"/puccinialin/_setup_rust\.py", "compiler", name="rust"),
     _rule("linker", r"error: linker `(?:cc|gcc|clang)` not found", "compiler", name="c"),
     _rule("ailed to find tool", rf"ailed to find tool\.? \W*(?:Is )?{_Q}([\w+.-]+)", "command"),
     _rule("JVM", r"No JVM shared library file|Unable to find (?:a )?JVM|JVMNotFound", "compiler", name="java"),
@@ -111,6 +122,16 @@ _RULES = (
     _rule("library called", rf"locate a library called {_Q}([\w.+-]+)", "shared-object"),
     _rule("libxcb-cursor", r"(libxcb-cursor)0 is needed", "shared-object"),
     _rule("tkinter", r"(?:ModuleNotFoundError|ImportError): No module named '?_?tkinter\b", "shared-object", name="_tkinter"),
+    # Debian's perl lists its directories, which are no conda's and no Fedora's.
+    _rule("in @INC", r"Can't locate ([A-Za-z_][\w/]{0,200}\.pm) in @INC(?![^\n]*(?:/lib64/|/perlbrew/|conda|/Library/|/Users/|[A-Za-z]:[/\\]))", "perl-module", is_exact=True),
+    _rule("::", rf"{_Q}([A-Z]\w*(?:::\w+)+){_Q} perl module (?:is required|is needed|{_GONE})", "perl-module"),
+    _rule("erl module", rf"(?:{_NOT} (?:find|locate|load)|missing|requires?|needs?|install)(?: the)? perl module {_Q}([A-Z]\w*(?:::\w+)*)", "perl-module"),
+    _rule("erl module", rf"perl module {_Q}([A-Z]\w*(?:::\w+)+){_Q} (?:is required|is needed|{_GONE})", "perl-module"),
+    # Parts of Python's library that Debian splits off; `ranking` has them. distutils itself stays, without its modules.
+    _rule("No module named", r"No module named '?(distutils)\.\w", "python-library", is_exact=True),
+    _rule("No module named", r"No module named '?(_gdbm|lib2to3|idlelib)(?!\w)", "python-library", is_exact=True),
+    _rule("No module named pip", r"^/usr/bin/python3?[\d.]*: No module named (pip)$", "python-library", is_exact=True),
+    _rule("ensurepip is not", r"because (ensurepip) is not", "python-library", is_exact=True),
     _rule("amespace", r"Namespace (\w+) not available(?: for version ([\d.]+))?", "typelib"),
     _rule("ypelib", r"Typelib file for namespace '(\w+)', version '([\d.]+)' not found", "typelib"),
     _rule("ypelib", r"cannot import name '?(\w+)'?, introspection typelib not found", "typelib"),
@@ -128,6 +149,7 @@ _RULES = (
     _rule("RequiredDependency", r"RequiredDependencyException: ([\w-]+)$", "words"),  # Pillow's setup.py
     _rule("Python dependency", r"ERROR: Python dependency not found", "header", name="Python.h"),  # Meson's extension_module
     _rule("eader", rf"python(?:[\d.]+)? (?:development )?headers?(?: files?)? (?:were |was )?{_GONE}", "header", name="Python.h"),
+    _rule("development version of the Python", r"install the development version of the Python package", "header", name="Python.h"),  # ax_python_devel.m4
     _rule("Could NOT find Python", r"Could NOT find Python\w* \(missing: [^)]{0,200}(?:Development|INCLUDE_DIR|LIBRAR)", "header", name="Python.h"),
     _rule("linker input file", r"error: ([\w.+-]+[-_]config):", "config-program"),
     # pkg-config and what it is asked for; the first row is its own absence.
@@ -158,12 +180,19 @@ _RULES = (
     # As dash writes it of a script, with the script's name once more; and with "exec", and "line" before the number.
     _rule("not found", r"^\S{1,200}: (?:exec: )?(?:line )?\d+: (?:exec: |\S{1,200}: )?([\w.+/-]+): (?:command )?not found$", "command", TRIED, is_exact=True),
     _rule("command not found", r"^(?:[\w./-]+: (?:line )?\d+: |)(?!\w*(?:Error|Exception):)([\w.+-]+): command not found(?!: )", "command", TRIED, is_exact=True),
+    # Bash's sentence in the languages that it has; French sets a space before its colon.
+    _rule("", rf"^(?:\S{{1,200}}? ?[:：] ?)?(?:[^:：]{{1,20}}[:：] ?)?([\w.+-]+) ?[:：] ?(?:{_NOT_FOUND_ABROAD})\.?$", "command", TRIED, is_exact=True),
+    _rule("command not found: ", r"^zsh:(?:\d+:)? command not found: ([\w.+-]+)$", "command", TRIED, is_exact=True),
+    _rule("Unknown command", r"fish: Unknown command:? ['\"]?([\w.+-]+)", "command", TRIED, is_exact=True),
+    _rule("ENOENT", r"(?:^|Error: |Uncaught )spawn ([\w.+-]+) ENOENT", "command", is_exact=True),  # Node.js
+    _rule("execvp", r"(?:^|[\s(])execvpe?\(?\)?:? ['‘]?([\w.+-]+)['’]?: No such file", "command", is_exact=True),
+    _rule("Cannot exec", r": ([\w.+-]+): Cannot exec: No such file", "command", is_exact=True),  # tar
     _rule("an't exec", r"Can't exec \"([\w.+-]+)\": No such file", "command", is_exact=True),  # Perl's own, and so autoreconf's
-    _rule("/env:", r"/env: ['‘]?([\w.+-]+)['’]?: No such file", "command", is_exact=True),
+    _rule("/env:", r"/env: ['‘“«„]?\s?([\w.+-]+)\s?['’”»“]? ?: (?!Permission|Exec format)\S", "command", is_exact=True),
     _rule("make", r"make(?:\[\d+\])?: ([\w.+-]+): (?:No such file or directory|Command not found|not found)", "command", is_exact=True),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]([\w.+-]+)['\"]", "command", is_exact=True),
     _rule("Errno 2", r"\[Errno 2\] No such file or directory: b?['\"]/(?:usr/)?(?:local/)?s?bin/([\w.+-]+)['\"]", "command", is_exact=True),
-    _rule("status 127", r"Command ['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
+    _rule("status 127", r"(?:^|Command |: )['\"]\(?\[?['\"]?([\w.+-]+)[^\n]{0,400} (?:returned )?non-zero exit status 127", "command"),
     _rule("failed: No such file", rf"error: command {_Q}([\w.+/-]+){_Q} failed: No such file", "command"),
     _rule("nable to execute", rf"unable to execute {_Q}([\w.+/-]+){_Q}: No such file", "command"),
     _rule("to execute", r"ailed to execute (?:\w*Path\()?['\"`\[]+([\w.+-]+)['\"]\)?", "command"),
@@ -188,7 +217,7 @@ _PKG_CONFIG_QUERY = re.compile(
 # Who could not have, open or use a file; "No such file" of a source says nothing about the system.
 _OF_FILE = re.compile(
     r"(?<![\w/-])(?:not|no|none|cannot|unable|without|missing|absent|unavailable|fail(?:s|ed)?|lacks?|requires?|required|needs?|needed)(?![\w-])"
-    r"|\w'?n't\b|(?<![\w-])can't\b",
+    r"|\w'?n't\b|(?<![\w-])can't\b|(?<![\w-])errors? (?:while |when |on )?(?:loading|opening|locating|finding)(?!\w)",
     re.IGNORECASE,
 )
 _NO_NAMES_TEXT = """
@@ -209,7 +238,7 @@ OF_DATA = re.compile(
 
 # What wraps the message of another program, and has none of its own.
 WRAPPER = re.compile(
-    r"error: (?:Failed to build|subprocess-exited|metadata-generation|failed-wheel|command |legacy-install|can't copy|failed to run custom build)"
+    r"tar: (?:Child returned status|Error is not recoverable)|error: (?:Failed to build|subprocess-exited|metadata-generation|failed-wheel|command |legacy-install|can't copy|failed to run custom build)"
     r"|(?:(?:\w{1,60}\.){0,9}\w{0,40}Error: ){1,3}command '|ERROR: (?:Failed|Could not build|Command errored|\"[\w:.-]+\" exited with)|(?:. )?.{0,80} did not run successfully|(?:\w+\.)*CalledProcessError|SystemExit|Command '|BuildBackendException"
 )
 
@@ -349,6 +378,8 @@ def _is_caught(text: str, *, is_build: bool) -> bool:
 
 
 def _header(name: str, line: Line, degree: int, *, is_build: bool) -> Hit | None:
+    if re.search(r"\.(?:c|cc|cpp|cxx|f|f90|s|m)$", name, re.IGNORECASE):
+        return None  # a source that the archive lacks
     # NumPy's, or what newer Pythons have no longer, older compilers not yet: see `other_causes`
     if name.startswith(PYTHONS_HEADERS) or name in NEWER_CPP or _is_beside(name, line.text):
         return None

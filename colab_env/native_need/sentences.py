@@ -28,13 +28,15 @@ _SEARCH = (
 )
 _STATE = (
     r"(?:found|installed|available|present|located|resolved|determined|detected|loaded|executed|executable|started|run"
-    r"|accessible|usable|working|(?:on|in)(?= (?:\S+ ){0,2}\$?path\b))"
+    r"|accessible|usable|working|at(?= the (?:specified|given|expected|configured) (?:path|location))|(?:on|in)(?= (?:\S+ ){0,2}\$?path\b))"
 )
 _AUXILIARY = r"(?:could|can|was|were|is|are|has|have|does|do|did)"
 # What is stated, the name after it and before it; then what is only advised.
 _BEFORE_NAME = (
     rf"{_NOT} (?:\w+ly )?{_SEARCH}|(?:error|problem)s? (?:while )?(?:loading|opening|locating|finding)"
     rf"|(?:{_AUXILIARY}(?: ?not|n'?t|'t)|not) (?:be |been )?found(?: for|:)"
+    r"|no such(?= (?:program|command|executable|binary|utility|library)(?!\w))"
+    r"|(?:do|does|did)(?: not|n't) (?:appear to |seem to )?have(?= .{1,60} installed(?!\w))"
     r"|neither(?= .{1,120} (?:installed(?!\w)|on .{0,20}path(?!\w)))"
 )
 _AFTER_NAME = (
@@ -67,6 +69,9 @@ _OTHER_MANAGER = re.compile(
     r"(?<![\w-])(?:gem|bundle|npm|npx|yarn|pnpm|pip3?|pipx|conda|mamba|cargo|rustup|go|composer|opam|cabal|stack|luarocks|R CMD|dotnet|mix)"
     r" (?:\w+ )?(?:install|add|get|restore|update|require)(?!\w)"
 )
+_NONE_THERE = re.compile(
+    r"(?<!\w)found:? (?:None|none|no|nothing)(?!\w)"
+)  # "You need gfortran 6 or higher (found: None)"
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+|\s[|]\s|\s--\s")
 _ADDRESS = re.compile(r"(?<![a-z])[a-z]+://\S+")
 _TOKEN = re.compile(r"[A-Za-z_/](?:[\w+./-]|'(?=[a-z]{1,2}\b))*|\d[\w.]*|[<>=~!]=|[^\w\s]")
@@ -135,7 +140,7 @@ ubuntu unable undefined unknown unless unsupported until update upgrade url usab
 utils valid value values variable variables vendor version versions via visit warning was wasn't we web website well were what
 wheel when where whether which while whole will windows with within without won't work working would write wrong yet you your
 yourself yum
-stack trace traceback tree size length amount gem gems crate crates jar jars head put post delete compatibility detected response since stream less utf-8
+stack trace traceback tree size length amount stub stubs gem gems crate crates jar jars head put post delete compatibility detected response since stream less utf-8
 """
 MESSAGE_WORDS = frozenset(_WORDS_TEXT.split()) | _NOUNS.keys()
 
@@ -200,6 +205,7 @@ def _of_sentence(sentence: str) -> Iterator[Absent]:
         is_version = (
             which == "after"
             and bool(names)
+            and not _NONE_THERE.search(sentence)
             and re.search(
                 rf"{re.escape(names[-1])}\W{{0,3}}(?:v?\d|[<>=~!]=)|compatible {re.escape(names[-1])}(?!\w)", sentence
             )
@@ -241,7 +247,10 @@ def _nearest(words: Iterable[_Word]) -> tuple[list[list[_Word]], Noun]:
     is_new = True
     for number, word in enumerate(words):
         plain = word.text.casefold()
-        noun = noun or _NOUNS.get(plain, "")
+        of_word = _NOUNS.get(plain, "") if not (names and is_new) else ""  # "nodejs or node": the second is no noun
+        noun = (
+            of_word if not noun or (noun == "other" and of_word == "program") else noun
+        )  # "node executable" is a program
         if word.is_name:
             names += [[]] if is_new else []
             if len(names[-1]) < _LONGEST_NAME and plain not in (other.text.casefold() for other in names[-1]):

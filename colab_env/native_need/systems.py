@@ -13,7 +13,7 @@ _NOT_DEBIAN = "its packages have other names than Debian's"
 _ERRORS = {
     # How cffi writes an error of LoadLibrary (0x7e is ERROR_MOD_NOT_FOUND, dlopen has sentences), and Microsoft's compiler its own.
     "Windows": re.compile(
-        r"cannot load library .{1,300}: error 0x[0-9a-f]+|fatal error C1083: |\[WinError \d|^[\w.@-]+(?:\\[\w.@-]+){2,}:\d+|/mingw(?:32|64)/|-w64-mingw32"
+        r"cannot load library .{1,300}: error 0x[0-9a-f]+|fatal error C1083: |\[WinError \d|^[\w.@-]+(?:\\[\w.@-]+){2,}:\d+|/mingw(?:32|64)/|-w64-mingw32|executable file not found in %PATH%|valid shared libraries matching: \['[\w.-]+\.dll'"
     ),
     # dyld's words, ld's of Apple, and where distutils puts what it compiles.
     "macOS": re.compile(
