@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import pickle
 import shutil
@@ -54,13 +55,17 @@ def pytest_configure() -> None:
 def pytest_collection() -> Generator[None, object, object]:
     """Keep the test modules as pytest has compiled them, also where Python is told to keep none.
 
-    Each worker of each run would compile them all again, which is a third of the time that collecting takes.
+    Each worker of each run would compile them all again, which is a third of the time that collecting takes. What has been
+    collected stays to the end: the garbage collector does not look through six thousand tests for garbage time and again.
     """
     told, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    gc.disable()
     try:
         return (yield)
     finally:
         sys.dont_write_bytecode = told
+        gc.enable()
+        gc.freeze()
 
 
 @dataclass(frozen=True, kw_only=True)
