@@ -68,6 +68,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Give back what is kept from the garbage collector: hypothesis, which is loaded for the summary, looks for it there."""
+    gc.unfreeze()
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreparedMachine:
     """A machine with Poetry and the kernel layer for `python`; `poetry` is what installing it returned."""
