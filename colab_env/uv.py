@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sysconfig
 from collections.abc import Mapping, Sequence
@@ -162,8 +163,7 @@ def _own(machine: Machine) -> Path:
 
 
 def _version(uv: Path, path: Path, children: dict[str, str]) -> str:
-    argv: list[str | Path] = [uv, "python", "list", "--managed-python", "--only-installed", "--output-format", "json"]
-    answer, real = _process.run(argv, environ=children), path.resolve()
+    answer, real = list_managed(uv, "--only-installed", environ=children), path.resolve()
     # Compared by what they lead to: uv may answer with its link for X.Y.
     for entry in listed(answer.lines):
         if entry.path is not None and entry.path.resolve() == real:
@@ -172,6 +172,15 @@ def _version(uv: Path, path: Path, children: dict[str, str]) -> str:
     raise _process.failed(
         answer, message=msg, hint="run `uv python list --managed-python`, and see what is wrong there"
     )
+
+
+def list_managed(uv: Path, *options: str, environ: Mapping[str, str]) -> _process.Finished:
+    """Let uv print its own Pythons as JSON: those that it has and, without `--only-installed`, those that it offers.
+
+    It starts every other Python on PATH too, if only to leave it out: one to two seconds where they are pyenv's.
+    """
+    argv: list[str | Path] = [uv, "python", "list", "--managed-python", "--output-format", "json", *options]
+    return _process.run(argv, environ={**environ, "UV_PYTHON_SEARCH_PATH": os.devnull})
 
 
 def listed(lines: Sequence[str]) -> list[ListedPython]:

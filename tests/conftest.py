@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import pickle
 import shutil
@@ -11,8 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,6 +49,28 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the test modules as pytest has compiled them, also where Python is told to keep none.
+
+    Each worker of each run would compile them all again, which is a third of the time that collecting takes. What has been
+    collected stays to the end: the garbage collector does not look through six thousand tests for garbage time and again.
+    """
+    told, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = told
+        gc.enable()
+        gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Give back what is kept from the garbage collector: hypothesis, which is loaded for the summary, looks for it there."""
+    gc.unfreeze()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +216,56 @@ def built_machine(pythons: list[Interpreter], caches: dict[str, str], common: Pa
     return made_once(common / "machine", build)
 
 
+@dataclass(kw_only=True)
+class Layers:
+    """A worker's own hard links to the layers of the shared machine: five thousand, so that a test hands them to the next.
+
+    They are moved, and made anew after a test that changed, added or deleted one of them.
+    """
+
+    shared: Path
+    spare: Path
+    as_made: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def lend(self, place: Path) -> None:
+        if not self.spare.is_dir():
+            shutil.copytree(self.shared, self.spare, symlinks=True, copy_function=os.link)
+            self.as_made = _listing(self.spare)
+        self.spare.rename(place)
+
+    def take_back(self, place: Path) -> None:
+        if place.is_dir() and not place.is_symlink() and _listing(place) == self.as_made:
+            place.rename(self.spare)
+
+
+def _listing(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Return what tells whether anything in a directory was changed, added or deleted, by path."""
+    found, left = {}, [str(directory)]
+    while left:
+        here = left.pop()
+        with os.scandir(here) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                found[entry.path.removeprefix(str(directory))] = (
+                    status.st_ino,
+                    status.st_mode,
+                    status.st_size,
+                    status.st_mtime_ns,
+                )
+                if entry.is_dir(follow_symlinks=False):
+                    left.append(entry.path)
+    return found
+
+
+@pytest.fixture(scope="session")
+def layers(built_machine: PreparedMachine, tmp_path_factory: pytest.TempPathFactory) -> Layers:
+    return Layers(shared=built_machine.data / "layers", spare=tmp_path_factory.mktemp("layers") / "spare")
+
+
 @pytest.fixture
-def machine(built_machine: PreparedMachine, home: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedMachine:
+def machine(
+    built_machine: PreparedMachine, layers: Layers, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[PreparedMachine]:
     """A machine of this test's own, in which the slow things are there already.
 
     Poetry is a link to the shared one, so damage nothing inside it; the layers are hard links, which may be deleted.
@@ -202,7 +273,7 @@ def machine(built_machine: PreparedMachine, home: Path, monkeypatch: pytest.Monk
     data = home / "colab-env"
     data.mkdir()
     (data / "poetry").symlink_to(built_machine.data / "poetry")
-    shutil.copytree(built_machine.data / "layers", data / "layers", symlinks=True, copy_function=os.link)
+    layers.lend(data / "layers")
     for name in ("bin", "index.json", "chosen.json"):
         source = built_machine.data / name
         if source.is_dir():
@@ -213,7 +284,8 @@ def machine(built_machine: PreparedMachine, home: Path, monkeypatch: pytest.Monk
     # Whichever project was set up for all of them meanwhile.
     choice.remember(Machine.detect(), built_machine.python, project=None)
     poetry.write_command(Machine.detect())  # it remembers what the index answers, for this test alone
-    return PreparedMachine(data=data, python=built_machine.python, poetry=built_machine.poetry)
+    yield PreparedMachine(data=data, python=built_machine.python, poetry=built_machine.poetry)
+    layers.take_back(data / "layers")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -493,6 +494,13 @@ def test_many_wildcards_mean_what_few_mean(pattern, name):
 def test_many_wildcards_take_no_longer_than_few():
     # A regular expression would try every one of some 10 ** 11 ways to divide the name.
     assert not context.is_ignored("a" * 60, ["**a" * 12 + "b"])
+
+
+def test_brackets_that_nothing_closes_take_no_longer_than_letters():
+    began = time.process_time()
+    assert not context.is_ignored("a", ["]" + "[" * 200_000])
+    # Under 1; the rest of the line was searched from each of them, which took 15.
+    assert time.process_time() - began < 5
 
 
 def test_a_dockerignore_that_lets_git_and_environments_in_is_named(hello):

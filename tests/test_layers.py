@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 
@@ -26,7 +27,7 @@ FLOORS: list[tuple[str, str]] = [
 ]  # fmt: skip
 SUB_PACKAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 MODULES = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
     for path in PACKAGE.rglob("*.py")
     if path.parent == PACKAGE or path.name != "__init__.py"
 }
@@ -49,10 +50,17 @@ LEVEL = {
 }
 
 
+@functools.cache
+def tree_of(module: str) -> ast.Module:
+    """Return what a module is made of: parsed when a test asks, as every worker collects these tests and few run them."""
+    return ast.parse(MODULES[module].read_text())
+
+
+@functools.cache
 def imports(module: str) -> set[str]:
     """Return the modules of this package that a module imports, anywhere in its text."""
     found: set[str] = set()
-    for node in ast.walk(MODULES[module]):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.ImportFrom) and node.level:
             found |= {f"standalone.{name.name}" for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "colab_env":
@@ -86,7 +94,7 @@ def test_every_module_has_its_place():
 def test_imports_point_down_only(module):
     if module in STANDALONE:
         assert imports(module) & set(MODULES) <= COPIES
-        assert not any(name.startswith("colab_env") for name in standard_modules(MODULES[module]))
+        assert not any(name.startswith("colab_env") for name in standard_modules(tree_of(module)))
         return
     assert {other for other in imports(module) if other in STANDALONE or LEVEL[other] < LEVEL[module]} == set()
 
@@ -109,7 +117,7 @@ def standard_modules(tree: ast.AST) -> set[str]:
 
 
 def test_only_one_module_starts_processes():
-    assert {module for module, tree in MODULES.items() if "subprocess" in standard_modules(tree)} - STANDALONE == {
+    assert {module for module in MODULES if "subprocess" in standard_modules(tree_of(module))} - STANDALONE == {
         "_process"
     }
 
@@ -164,22 +172,22 @@ def changes(tree: ast.AST) -> set[str]:
 
 def test_only_modules_with_an_underscore_change_the_world():
     own = {module for module in MODULES if not module.rpartition(".")[2].startswith("_") and module != "__init__"}
-    assert {module: found for module in own if (found := changes(MODULES[module]))} == {}
-    assert changes(MODULES["_files"])
+    assert {module: found for module in own if (found := changes(tree_of(module)))} == {}
+    assert changes(tree_of("_files"))
 
 
 def test_only_the_screen_and_the_doors_print():
-    printing = {module for module, tree in MODULES.items() if "print" in calls(tree)} - COPIES
+    printing = {module for module in MODULES if "print" in calls(tree_of(module))} - COPIES
     assert printing <= {"_report", "cli", "env_cli", "native_cli"}
 
 
 def test_only_the_doors_choose_the_exit_code():
-    leaving = {module for module, tree in MODULES.items() if {"sys.exit", "exit", "quit"} & calls(tree)} - COPIES
+    leaving = {module for module in MODULES if {"sys.exit", "exit", "quit"} & calls(tree_of(module))} - COPIES
     assert leaving <= {"__main__", "cli", "env_cli"}
 
 
 def test_nobody_changes_the_working_directory():
-    assert {module for module, tree in MODULES.items() if {"os.chdir", "contextlib.chdir"} & calls(tree)} == {
+    assert {module for module in MODULES if {"os.chdir", "contextlib.chdir"} & calls(tree_of(module))} == {
         "standalone._compile"  # a process of its own, where what is deleted meanwhile cannot come back
     }
 
@@ -187,8 +195,8 @@ def test_nobody_changes_the_working_directory():
 def test_only_the_documented_steps_change_environment_variables():
     targets = {
         module
-        for module, tree in MODULES.items()
-        for node in ast.walk(tree)
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.Assign) and any("os.environ" in ast.unparse(target) for target in node.targets)
     }
     assert targets - COPIES <= {"steps", "undoing"}  # PATH, and PATH back

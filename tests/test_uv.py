@@ -9,8 +9,9 @@ import tarfile
 import pytest
 from conda_standin import find_python
 
-from colab_env import steps
+from colab_env import index, steps, uv
 from colab_env.errors import NetworkError, NoSuchPythonError
+from colab_env.machine import Machine
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,19 @@ def test_a_python_that_fits_is_installed_once(offer, archive, tmp_path):
     assert (first.action, second.action) == ("done", "already there")
     assert first.python.short_version == "3.12"
     assert tmp_path / "pythons" in first.python.path.parents
+
+
+def test_what_uv_offers_is_listed_without_starting_the_pythons_on_the_path(offer, tmp_path, monkeypatch):
+    offer("http://127.0.0.1:9/cpython.tar.gz", "0" * 64)
+    other = tmp_path / "bin/python3.12"
+    other.parent.mkdir()
+    other.write_text(f"#!/bin/sh\necho started >> '{tmp_path}/trace'\nexit 1\n")
+    other.chmod(0o755)
+    program = uv.find(Machine.detect())
+    monkeypatch.setenv("PATH", str(other.parent))
+    answer = uv.list_managed(program, environ=uv.environ(Machine.detect(), index.settings(Machine.detect())))
+    assert [build.version for build in uv.listed(answer.lines)] == ["3.12.1"]
+    assert not (tmp_path / "trace").exists()
 
 
 def test_one_that_uv_does_not_offer_is_an_error_of_its_own(offer, archive):

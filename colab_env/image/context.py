@@ -47,6 +47,7 @@ _BUILD_TABLES = ("setuptools", "hatch", "poetry", "uv", "flit", "pdm")
 _FILES = ("Dockerfile*", "*.dockerignore", "compose.yaml", ".devcontainer", ".binder", "*.def")
 _MOST = 200_000  # entries that are looked at
 _PIECE = re.compile(r"\*\*/|\*\*|\*|\?|\[.[^\]]*\]|.", re.DOTALL)
+_PIECE_WITHOUT_BRACKETS = re.compile(r"\*\*/|\*\*|\*|\?|.", re.DOTALL)
 _WILD = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
 _FEW = 3  # wildcards that a regular expression matches in no time
 
@@ -167,7 +168,10 @@ def require_no_secrets(ignore_file: Path, survey_: Survey) -> None:
 @functools.cache
 def _matcher(pattern: str) -> Callable[[str], object]:
     """Return what a line of a .dockerignore means: Go's filepath.Match, and ** for any number of directories."""
-    pieces = [_WILD.get(piece) or _character(piece) for piece in _PIECE.findall(pattern)]
+    # After the last "]" none closes: from each "[" there, the whole rest would be searched for one.
+    head, closing, rest = pattern.rpartition("]")
+    found = [*_PIECE.findall(head + closing), *_PIECE_WITHOUT_BRACKETS.findall(rest)]
+    pieces = [_WILD.get(piece) or _character(piece) for piece in found]
     if sum(piece in _WILD.values() for piece in pieces) <= _FEW:
         return re.compile("".join(pieces)).fullmatch
     return functools.partial(_reaches_end, tuple(pieces))

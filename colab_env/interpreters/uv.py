@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colab_env import _process, index, system, uv
+from colab_env import index, system, uv
 from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
 from colab_env.interpreter import Interpreter, fits_short_version
 from colab_env.interpreter_sources import ResolvedPython
@@ -109,9 +109,8 @@ def _usual(program: Path | None, specifier: SpecifierSet, machine: Machine) -> R
 
 def _listed(program: Path, specifier: SpecifierSet, machine: Machine) -> list[tuple[str, Path | None]]:
     """Return uv's Pythons that fit, newest first, and where those are that are installed. Needs no network."""
-    argv: list[str | Path] = [program, "python", "list", "--managed-python", "--output-format", "json"]
     try:
-        lines = _process.run(argv, environ=uv.environ(machine, index.settings(machine))).lines
+        lines = uv.list_managed(program, environ=uv.environ(machine, index.settings(machine))).lines
     except CommandError:
         return []
     # Not PyPy, and no free-threaded or debug build: wheels are made for the default one.
