@@ -206,6 +206,24 @@ def test_a_set_up_is_undone_not_at_all_by_one_step_and_but_for_what_somebody_cha
 
 
 @pytest.mark.network
+def test_what_has_lost_its_receipt_goes_all_the_same(made: Path, machine: PreparedMachine) -> None:
+    (made / ".venv" / _files.RECEIPT).unlink()
+    assert undo(project=made).complete
+    assert not (made / ".venv").exists()
+
+
+@pytest.mark.network
+def test_an_environment_that_has_lost_its_receipt_is_made_anew_and_not_set_aside(
+    made: Path, machine: PreparedMachine
+) -> None:
+    (made / ".venv" / _files.RECEIPT).unlink()
+    assert steps.configure_venv(made).changed
+    assert not (made / ".venv.old").exists()
+    assert undo().complete
+    assert not list(made.glob(".venv*"))
+
+
+@pytest.mark.network
 def test_an_environment_that_was_set_aside_comes_back(machine: PreparedMachine, project: Path) -> None:
     (project / ".venv").mkdir()
     (project / ".venv" / "pyvenv.cfg").write_text("home = /nowhere\n")
