@@ -345,7 +345,7 @@ def test_a_compiled_file_that_is_not_of_its_source_is_found(compiled, change):
 
 def test_what_no_attribute_of_code_shows_is_found(compiled):
     """Of each variable, how it is kept."""
-    python, _, path = compiled
+    path = compiled[2]
     data = bytearray(path.read_bytes())
     kinds = re.search(rb"[s\xf3]\x01\0\0\0\x20", data)  # of the one in `greet`
     if kinds is None:

@@ -22,6 +22,8 @@ from conda_standin.fixtures import standin, standin_site  # noqa: F401
 from conftest import PreparedMachine, start_python
 
 from colab_env import _file_locks, _files, _ledger, _transactions, cli, setup, steps
+from colab_env.content import Survey
+from colab_env.content import write as write_content
 from colab_env.errors import NotOursError, NotWritableError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
@@ -210,6 +212,21 @@ def test_what_has_lost_its_receipt_goes_all_the_same(made: Path, machine: Prepar
     (made / ".venv" / _files.RECEIPT).unlink()
     assert undo(project=made).complete
     assert not (made / ".venv").exists()
+
+
+@pytest.mark.parametrize("name", ["poetry", "uv", "anywhere"])
+def test_a_directory_that_has_lost_its_receipt_goes_all_the_same(home: Path, tmp_path: Path, name: str) -> None:
+    machine = Machine.detect()
+    place = tmp_path / name if name == "anywhere" else machine.data / name
+    for _ in range(2):  # and is no stranger's to the step that makes it anew
+        with changing("install_poetry", machine), _transactions.replacing(place):
+            (place / "program").write_text("any")
+            write_content(place, Survey(place).content({}))
+            _files.write_receipt(place, {"any": 1})
+        (place / _files.RECEIPT).unlink()
+    assert undo().complete
+    assert not place.exists()
+    assert not machine.data.exists()
 
 
 @pytest.mark.network
