@@ -624,6 +624,22 @@ def test_a_ledger_that_is_gone_is_said(home: Path, tmp_path: Path) -> None:
     assert (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("lost", ["", "[]", "first"])
+def test_a_ledger_that_has_lost_its_beginning_is_said(home: Path, tmp_path: Path, lost: str) -> None:
+    """A last line without its end is that of a run that was killed, but there is a line before it."""
+    runtime = Machine.detect()
+    with changing("configure_venv", runtime):
+        _files.write_text(tmp_path / "x", "1")
+        _files.write_json(runtime.data / "chosen.json", {})
+    file = runtime.data / "journal" / "journal.jsonl"
+    file.write_text(file.read_text().partition("\n")[2] if lost == "first" else lost)
+    result = undo()
+    assert not result.complete
+    assert "its beginning is lost, and what it said is unknown" in repr(result)
+    assert (runtime.data / "chosen.json").exists()
+    assert not undo().complete
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path)])
 def test_something_else_in_the_ledgers_place_is_said_and_nothing_waits(
     home: Path, tmp_path: Path, make: Callable[[Path], object]
