@@ -164,9 +164,7 @@ def _undo(machine: Machine, chosen: set[str], project: Path | None, *, dry_run: 
     # Before the kernels go that say whose they are.
     changes = [change for change in read_changes(record, machine) if is_selected(change, chosen, project, machine)]
     results = [undone for change in changes for undone in _undone(change, ledger, dry_run=dry_run)]
-    # A set-up has worked there, and what it writes down first is this directory.
-    has_beginning = any(is_same(entry.path, machine.data) for entry in record.entries)
-    is_lost = os.path.lexists(ledger.data / "chosen.json") and not has_beginning
+    is_lost = os.path.lexists(ledger.data / "chosen.json") and not record.begins  # a set-up has worked there
     if record.damaged or is_lost:
         lost = "its beginning is lost" if ledger.exists() else "it is gone"
         lost = f"{record.damaged} of its lines are damaged" if record.damaged else lost

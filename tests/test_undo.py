@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -638,6 +639,18 @@ def test_a_ledger_that_has_lost_its_beginning_is_said(home: Path, tmp_path: Path
     assert "its beginning is lost, and what it said is unknown" in repr(result)
     assert (runtime.data / "chosen.json").exists()
     assert not undo().complete
+
+
+def test_the_first_releases_ledger_has_no_beginning_and_is_undone(home: Path, tmp_path: Path) -> None:
+    data, place = Machine.detect().data, tmp_path / "x"
+    place.write_text("1")
+    after = hashlib.sha256(b"1").hexdigest()
+    entry = {"step": "configure_venv", "path": str(place), "before": None, "after": after, "made": []}
+    _files.write_json(data / "chosen.json", {})
+    _files.write_text(data / "journal" / "journal.jsonl", json.dumps(entry) + "\n")
+    assert undo().complete
+    assert not place.exists()
+    assert not data.exists()
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path)])
