@@ -100,11 +100,13 @@ class Entry:
 class Record:
     """The entries that are not undone, oldest first, and the number of lines that cannot be read.
 
-    `made` are parents that were made for what is undone, and that were in use then.
+    `begins` says whether the first one is there. `made` are parents that were made for what is undone, and that were in use
+    then.
     """
 
     entries: tuple[Entry, ...]
     damaged: int
+    begins: bool = field(default=True, compare=False)
     made: tuple[Path, ...] = ()
 
 
@@ -140,7 +142,8 @@ class Ledger:
             elif line.endswith(b"\n"):
                 damaged += 1
         open_entries = tuple(entry for entry in entries if entry is not None)
-        return Record(entries=open_entries, damaged=damaged, made=tuple(dict.fromkeys(created)))
+        begins = bool(lines) and _is_first(lines[0])
+        return Record(entries=open_entries, damaged=damaged, begins=begins, made=tuple(dict.fromkeys(created)))
 
     def content(self, sha256: str) -> Path:
         """Return where the content with this hash is kept."""
@@ -360,6 +363,12 @@ def _checked(line: bytes) -> dict[str, Any] | None:
     # A version that is not known here counts as damaged, so that nothing is undone by half an understanding of it.
     version, checksum = values.pop("version", 1), values.pop("sum", None)
     return values if version == 1 or (version == 2 and checksum == _sum(values)) else None
+
+
+def _is_first(line: bytes) -> bool:
+    """Say whether a line is about the data directory itself. The first release, without checksums, wrote no such line."""
+    values = _checked(line)
+    return values is not None and (values.get("after") == BY_TOOL or b'"sum": ' not in line)
 
 
 def _as_dict(entry: Entry) -> dict[str, Any]:

@@ -31,8 +31,8 @@ _SWEPT = ("compiled", "layers", "bin", "guard", "downloads", "scripts", "resolve
 def replacing(path: Path, *, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Build a directory anew inside the block; if the block raises, the old one comes back.
 
-    Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt, in whatever state)
-    does not accept.
+    Raises NotOursError when something stands at `path` that `is_ours` (by default: has our receipt, in whatever state, or
+    the list of what is in it) does not accept.
     What a killed run left is recognised by the names beside `path` and cleared away first.
     """
     recover(path)
@@ -291,7 +291,8 @@ def staged_name(path: Path) -> Path:
 
 
 def _require_ours(path: Path, is_ours: Callable[[Path], bool] | None) -> None:
-    accepted = is_ours(path) if is_ours else os.path.lexists(path / _files.RECEIPT)
-    if not accepted:
+    from colab_env import content
+
+    if not (is_ours or content.is_ours)(path):
         msg = f"{short(path)} exists, and colab-env did not make it"
         raise NotOursError(msg, hint="move it away or choose another place; nothing was changed")

@@ -298,6 +298,11 @@ def read(directory: Path) -> Content | None:
     return _state.read(directory / FILE, Content) if _state.is_sealed(directory / FILE) else None
 
 
+def is_ours(directory: Path) -> bool:
+    """Say whether colab-env made a directory, by either of the two files that say so: one may be lost."""
+    return _state.is_marked(directory) or read(directory) is not None
+
+
 def fault(directory: Path) -> str | None:
     """Return why the content file cannot be used, or None."""
     is_damaged = os.path.lexists(directory / FILE) and read(directory) is None

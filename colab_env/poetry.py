@@ -80,10 +80,10 @@ def home(machine: Machine) -> Path:
 
 
 def is_ours(machine: Machine) -> bool:
-    """Say whether its environment is colab-env's, by either of the two files that say so: one may be lost."""
+    """Say whether its environment is colab-env's."""
     from colab_env import content
 
-    return _state.is_marked(home(machine)) or content.read(home(machine)) is not None
+    return content.is_ours(home(machine))
 
 
 def health_check(machine: Machine, *, version: str | None) -> str | None:
@@ -119,7 +119,7 @@ def install(machine: Machine, *, version: str | None, installer: WheelInstaller,
     from colab_env import content
 
     requested = version or pins.POETRY
-    with _transactions.replacing(home(machine), is_ours=lambda _: is_ours(machine)):
+    with _transactions.replacing(home(machine)):
 
         def fill() -> None:
             _files.empty(home(machine))

@@ -164,9 +164,10 @@ def _undo(machine: Machine, chosen: set[str], project: Path | None, *, dry_run: 
     # Before the kernels go that say whose they are.
     changes = [change for change in read_changes(record, machine) if is_selected(change, chosen, project, machine)]
     results = [undone for change in changes for undone in _undone(change, ledger, dry_run=dry_run)]
-    is_lost = (ledger.data / "chosen.json").is_file() and not ledger.exists()  # a set-up has worked there
+    is_lost = os.path.lexists(ledger.data / "chosen.json") and not record.begins  # a set-up has worked there
     if record.damaged or is_lost:
-        lost = f"{record.damaged} of its lines are damaged" if record.damaged else "it is gone"
+        lost = "its beginning is lost" if ledger.exists() else "it is gone"
+        lost = f"{record.damaged} of its lines are damaged" if record.damaged else lost
         reason = f"{lost}, and what it said is unknown"
         results.append(Undone(path=ledger.directory, step="undo", action="left", reason=reason))
     if not dry_run:

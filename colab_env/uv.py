@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from colab_env import _file_locks, _files, _process, _report, _state, _transactions, pins
 from colab_env.errors import CommandError, NetworkError, NoSuchPythonError
 from colab_env.interpreter import OLDEST_OF_UV, Interpreter, format_specifier, installing_hint, require_version
-from colab_env.wheels import WheelInstaller, translate_error
+from colab_env.wheels import WheelInstaller, run_uv, translate_error
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -147,8 +147,8 @@ def install_python(uv: Path, specifier: SpecifierSet, *, machine: Machine, index
     try:
         # uv's directory is everybody's: `undo` takes away only what this step added.
         with _files.noting_new(machine.uv_pythons):
-            _process.run([uv, "python", "install", request], environ=children)
-        answer = _process.run([uv, "python", "find", "--managed-python", "--no-project", request], environ=children)
+            run_uv([uv, "python", "install", request], environ=children)
+        answer = run_uv([uv, "python", "find", "--managed-python", "--no-project", request], environ=children)
     except CommandError as error:
         raise _translate_error(error, format_specifier(specifier)) from error
     if not answer.lines:

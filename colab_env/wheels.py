@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from colab_env import _files, _process, content, index, package_names
 from colab_env.errors import CommandError, DiskFullError, HashMismatchError, NetworkError
 
+_Result = TypeVar("_Result")
 _TORN = re.compile(r"Failed to install: \S+ \(([\w.-]+)==")
 _ODD_RECORD = "`RECORD` file is invalid"
 _IN_THE_WAY = re.compile(r"(?: to |`)(/(?:(?! to /|: )[^`])+)`?: Is a directory \(os error 21\)")
@@ -190,14 +192,25 @@ class WheelInstaller:
             raise translate_error(error, self.environ) from error
 
 
-def healing(run: Callable[[], object], *, uv: Path | None, environ: Mapping[str, str], into: Path | None) -> None:
-    """Run an installation; where uv finds its cache damaged, that part of it is fetched anew, once for each.
+def run_uv(argv: Sequence[str | Path], *, environ: Mapping[str, str], cwd: Path | None = None) -> _process.Finished:
+    """Run uv for something else than an installation; what is damaged in its cache does not end it either."""
+    return healing(lambda: _process.run(argv, environ=environ, cwd=cwd), uv=Path(argv[0]), environ=environ)
+
+
+def healing(
+    run: Callable[[], _Result], *, uv: Path | None, environ: Mapping[str, str], into: Path | None = None
+) -> _Result:
+    """Run uv and return what `run` does; where it finds its cache damaged, that part of it is fetched anew, once for each.
 
     It tells what it had unpacked of a distribution, and directories that stand where it keeps a file. `into` is the environment
-    or directory: what uv has left of a package there when it failed, it would take for all of it.
+    or directory that is installed into: what uv has left of a package there when it failed, it would take for all of it.
     """
     forgotten = set[str]()
-    while (error := _failure(run)) is not None:
+    while True:
+        try:
+            return run()
+        except CommandError as failure:
+            error = failure
         text = " ".join(map(str.strip, error.lines))  # long ones are wrapped
         torn = {*_TORN.findall(text), *(_without_records(cache(environ)) if _ODD_RECORD in text else ())} - forgotten
         in_the_way = _in_the_way(text, cache(environ)) - forgotten
@@ -209,14 +222,6 @@ def healing(run: Callable[[], object], *, uv: Path | None, environ: Mapping[str,
         if torn:
             forget(torn, uv=uv, environ=environ)
         forgotten |= torn | in_the_way
-
-
-def _failure(run: Callable[[], object]) -> CommandError | None:
-    try:
-        run()
-    except CommandError as error:
-        return error
-    return None
 
 
 def _left_by_half(root: Path | None, names: Collection[str]) -> list[Path]:

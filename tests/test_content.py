@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -342,7 +343,19 @@ def test_a_compiled_file_that_is_not_of_its_source_is_found(compiled, change):
     assert len(judged(compiled)) == 1
 
 
-@pytest.mark.parametrize("field", ["co_stacksize", "co_varnames", "co_qualname"])
+def test_what_no_attribute_of_code_shows_is_found(compiled):
+    """Of each variable, how it is kept."""
+    path = compiled[2]
+    data = bytearray(path.read_bytes())
+    kinds = re.search(rb"[s\xf3]\x01\0\0\0\x20", data)  # of the one in `greet`
+    if kinds is None:
+        pytest.skip("this Python writes its variables otherwise")
+    data[kinds.end() - 1] |= 1
+    path.write_bytes(data)
+    assert len(judged(compiled)) == 1
+
+
+@pytest.mark.parametrize("field", ["co_stacksize", "co_varnames", "co_qualname", "co_filename"])
 def test_what_a_comparison_of_code_leaves_out_is_found(compiled, field):
     python, _, path = compiled
     code = (

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ from conda_standin.fixtures import standin, standin_site  # noqa: F401
 from conftest import PreparedMachine, start_python
 
 from colab_env import _file_locks, _files, _ledger, _transactions, cli, setup, steps
+from colab_env.content import Survey
+from colab_env.content import write as write_content
 from colab_env.errors import NotOursError, NotWritableError, UsageError
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
@@ -203,6 +206,39 @@ def test_a_set_up_is_undone_not_at_all_by_one_step_and_but_for_what_somebody_cha
     kernel.unlink()
     assert undo().complete
     assert not machine.data.exists()
+
+
+@pytest.mark.network
+def test_what_has_lost_its_receipt_goes_all_the_same(made: Path, machine: PreparedMachine) -> None:
+    (made / ".venv" / _files.RECEIPT).unlink()
+    assert undo(project=made).complete
+    assert not (made / ".venv").exists()
+
+
+@pytest.mark.parametrize("name", ["poetry", "uv", "anywhere"])
+def test_a_directory_that_has_lost_its_receipt_goes_all_the_same(home: Path, tmp_path: Path, name: str) -> None:
+    machine = Machine.detect()
+    place = tmp_path / name if name == "anywhere" else machine.data / name
+    for _ in range(2):  # and is no stranger's to the step that makes it anew
+        with changing("install_poetry", machine), _transactions.replacing(place):
+            (place / "program").write_text("any")
+            write_content(place, Survey(place).content({}))
+            _files.write_receipt(place, {"any": 1})
+        (place / _files.RECEIPT).unlink()
+    assert undo().complete
+    assert not place.exists()
+    assert not machine.data.exists()
+
+
+@pytest.mark.network
+def test_an_environment_that_has_lost_its_receipt_is_made_anew_and_not_set_aside(
+    made: Path, machine: PreparedMachine
+) -> None:
+    (made / ".venv" / _files.RECEIPT).unlink()
+    assert steps.configure_venv(made).changed
+    assert not (made / ".venv.old").exists()
+    assert undo().complete
+    assert not list(made.glob(".venv*"))
 
 
 @pytest.mark.network
@@ -587,6 +623,34 @@ def test_a_ledger_that_is_gone_is_said(home: Path, tmp_path: Path) -> None:
     assert not result.complete
     assert "it is gone, and what it said is unknown" in repr(result)
     assert (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("lost", ["", "[]", "first"])
+def test_a_ledger_that_has_lost_its_beginning_is_said(home: Path, tmp_path: Path, lost: str) -> None:
+    """A last line without its end is that of a run that was killed, but there is a line before it."""
+    runtime = Machine.detect()
+    with changing("configure_venv", runtime):
+        _files.write_text(tmp_path / "x", "1")
+        _files.write_json(runtime.data / "chosen.json", {})
+    file = runtime.data / "journal" / "journal.jsonl"
+    file.write_text(file.read_text().partition("\n")[2] if lost == "first" else lost)
+    result = undo()
+    assert not result.complete
+    assert "its beginning is lost, and what it said is unknown" in repr(result)
+    assert (runtime.data / "chosen.json").exists()
+    assert not undo().complete
+
+
+def test_the_first_releases_ledger_has_no_beginning_and_is_undone(home: Path, tmp_path: Path) -> None:
+    data, place = Machine.detect().data, tmp_path / "x"
+    place.write_text("1")
+    after = hashlib.sha256(b"1").hexdigest()
+    entry = {"step": "configure_venv", "path": str(place), "before": None, "after": after, "made": []}
+    _files.write_json(data / "chosen.json", {})
+    _files.write_text(data / "journal" / "journal.jsonl", json.dumps(entry) + "\n")
+    assert undo().complete
+    assert not place.exists()
+    assert not data.exists()
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path)])

@@ -11,7 +11,9 @@ from conda_standin import find_python
 
 from colab_env import index, steps, uv
 from colab_env.errors import NetworkError, NoSuchPythonError
+from colab_env.locks import installing
 from colab_env.machine import Machine
+from colab_env.pyproject import Pyproject
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,30 @@ def test_what_uv_offers_is_listed_without_starting_the_pythons_on_the_path(offer
     answer = uv.list_managed(program, environ=uv.environ(Machine.detect(), index.settings(Machine.detect())))
     assert [build.version for build in uv.listed(answer.lines)] == ["3.12.1"]
     assert not (tmp_path / "trace").exists()
+
+
+def test_a_directory_in_the_place_of_uvs_own_lock_is_taken_away(offer, archive, tmp_path, monkeypatch):
+    offer(archive.as_uri(), hashlib.sha256(archive.read_bytes()).hexdigest())
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    (tmp_path / "uv-cache/.lock").mkdir(parents=True)
+    assert steps.install_python(">=3.11,<3.13", interpreter="uv").action == "done"
+    assert not (tmp_path / "uv-cache/.lock").is_dir()
+
+
+@pytest.mark.parametrize("names", [".lock", "interpreter-v*/*/*.msgpack"])
+def test_what_uv_resolves_does_not_end_at_a_directory_in_its_cache(tmp_path, monkeypatch, pythons, names):
+    cache = tmp_path / "uv-cache"
+    monkeypatch.setenv("UV_CACHE_DIR", str(cache))
+    (tmp_path / "requirements.txt").write_text("")
+    uv = installing.installer(Machine.detect(), pyproject=Pyproject.read(tmp_path))
+    uv.compile(tmp_path / "requirements.txt", python=pythons[0].path)
+    found = list(cache.glob(names))
+    assert found
+    for path in found:
+        path.unlink()
+        path.mkdir()
+    uv.compile(tmp_path / "requirements.txt", python=pythons[0].path)
+    assert not any(path.is_dir() for path in found)
 
 
 def test_one_that_uv_does_not_offer_is_an_error_of_its_own(offer, archive):

@@ -10,9 +10,10 @@ import os
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 from colab_env import _file_locks, _files, _process, _report, wheels
 from colab_env.errors import (
@@ -27,6 +28,7 @@ from colab_env.errors import (
 )
 from colab_env.results import short
 
+_Result = TypeVar("_Result")
 LOG = "uv_installer::plan=debug"  # one line for each package that is not in uv's cache
 # uv names the larger ones with their size, and again when they are there.
 _LARGE = re.compile(r"^\s*Downloading (\S+) \(([\d.]+)([KMG])iB\)")
@@ -251,7 +253,7 @@ class UvInstaller:
             def resolved(more: Sequence[str]) -> str:
                 words = [self.program, *argv, *more, "--python", python, *arguments, "--output-file", output]
                 try:
-                    _process.run(words, environ=self.environ, cwd=cwd)
+                    wheels.run_uv(words, environ=self.environ, cwd=cwd)
                 except CommandError as error:
                     raise translate_error(error, self.environ) from error
                 return output.read_text(encoding="utf-8")
@@ -264,30 +266,39 @@ class UvInstaller:
         A uv.lock suits all systems and Pythons that the project is for, and so may have an older version than this one needs.
         Nothing is written. Where uv cannot lock it so, this returns nothing. Raises NetworkError.
         """
-        follower = _Added()
         with _file_locks.private_directory(self.scratch) as directory:
             environ = {**self.environ, "UV_PROJECT_ENVIRONMENT": str(directory / "none")}
-            argv: list[str | Path] = [self.program, "sync", "--dry-run", "--python", python, *options]
-            finished = _process.run(argv, environ=environ, cwd=project, check=False, follow=follower)
-        if finished.returncode:
-            error = translate_error(_process.failed(finished), self.environ)
-            if isinstance(error, NetworkError):
-                raise error
-            return ""
-        return "".join(f"{line}\n" for line in follower.lines if "==" in line)
+            argv: list[str | Path] = ["sync", "--dry-run", "--python", python, *options]
+            try:
+                added = self._would_add(argv, environ=environ, cwd=project)
+            except NetworkError:
+                raise
+            except ColabEnvError:
+                return ""
+        return "".join(f"{line}\n" for line in added if "==" in line)
 
     def pylock(self, lock: Path, *, python: Path, options: Sequence[str] = ()) -> str:
         """Return what a pylock.toml says for this Python on this machine: names and versions, or addresses."""
-        follower = _Added()
         with _file_locks.private_directory(self.scratch) as directory:
             # Into an empty directory: else uv would not name what is installed already.
             where: list[str | Path] = ["--dry-run", "--python", python, "--target", directory]
-            argv: list[str | Path] = [self.program, "pip", "install", *where, *options, "--requirements", lock]
-            try:
-                _process.run(argv, environ=self.environ, cwd=lock.parent, follow=follower)
-            except CommandError as error:
-                raise translate_error(error, self.environ) from error
-        return "".join(f"{line}\n" for line in follower.lines)
+            argv = ["pip", "install", *where, *options, "--requirements", lock]
+            added = self._would_add(argv, environ=self.environ, cwd=lock.parent)
+        return "".join(f"{line}\n" for line in added)
+
+    def _would_add(self, argv: Sequence[str | Path], *, environ: Mapping[str, str], cwd: Path) -> list[str]:
+        def run() -> list[str]:
+            follower = _Added()
+            _process.run([self.program, *argv], environ=environ, cwd=cwd, follow=follower)
+            return follower.lines
+
+        return self._healing(run)
+
+    def _healing(self, run: Callable[[], _Result], *, into: Path | None = None, read: Path | None = None) -> _Result:
+        try:
+            return wheels.healing(run, uv=self.program, environ=self.environ, into=into)
+        except CommandError as error:
+            raise translate_error(error, self.environ, read=read) from error
 
     def install(
         self,
@@ -329,10 +340,7 @@ class UvInstaller:
             with _report.activity("Installing"):
                 _process.run([self.program, *argv], environ=children, cwd=cwd, stdin=text, follow=follower)
 
-        try:
-            wheels.healing(run, uv=self.program, environ=self.environ, into=into)
-        except CommandError as error:
-            raise translate_error(error, self.environ, read=read) from error
+        self._healing(run, into=into, read=read)
 
     def add(self, packages: Sequence[str], *, project: Path, python: Path, is_locked: bool) -> None:
         """Write packages into a project's pyproject.toml, and into its uv.lock where it `is_locked`; install nothing.
@@ -342,10 +350,14 @@ class UvInstaller:
         # A project that is not locked stays so: uv would write a lock file that nobody asked for.
         options: list[str | Path] = ["--no-sync" if is_locked else "--frozen", "--project", project, "--python", python]
         argv = [self.program, "add", *options, *packages]
-        finished = _process.run(argv, environ=self.environ, cwd=project, check=False)
-        if finished.returncode:
-            said = replace(finished, lines=wheels.without_advice(finished.lines))
-            raise translate_error(_process.failed(said), self.environ)
+        try:
+            wheels.run_uv(argv, environ=self.environ, cwd=project)
+        except CommandError as error:
+            if error.returncode is None:
+                raise  # it could not be started
+            lines = wheels.without_advice(error.lines)
+            said = _process.Finished(argv=tuple(map(str, argv)), returncode=error.returncode, lines=lines)
+            raise translate_error(_process.failed(said), self.environ) from error
 
     def forget(self, names: Collection[str]) -> None:
         """Let uv fetch or build these distributions anew: what it has unpacked of them goes from its cache."""
@@ -367,10 +379,8 @@ class UvInstaller:
             target = directory / "requirements.txt"
             if preferred:
                 _files.write_text(target, preferred)
-            try:
-                _process.run([self.program, *argv, "--output-file", target], environ=environ, cwd=cwd, stdin=stdin)
-            except CommandError as error:
-                raise translate_error(error, self.environ, read=read) from error
+            words = [self.program, *argv, "--output-file", target]
+            self._healing(lambda: _process.run(words, environ=environ, cwd=cwd, stdin=stdin), read=read)
             return target.read_text(encoding="utf-8")
 
 

@@ -22,6 +22,7 @@ from colab_env import (
     proving,
     system,
     uv,
+    wheels,
 )
 from colab_env.errors import (
     BrokenEnvironmentError,
@@ -446,7 +447,7 @@ def _installer(machine: Machine, path: Path) -> WheelInstaller:
 def _check_packages(path: Path, machine: Machine) -> None:
     installer, python = _installer(machine, path), path / "bin" / "python"
     if installer.uv is not None:
-        _process.run([installer.uv, "pip", "check", "--python", python], environ=installer.environ)
+        wheels.run_uv([installer.uv, "pip", "check", "--python", python], environ=installer.environ)
     else:
         argv: list[str | Path] = [installer.machine_python, "-m", "pip", "--python", python, "check"]
         _process.run(argv, environ=installer.environ)

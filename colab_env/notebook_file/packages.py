@@ -92,7 +92,7 @@ def _run_uv(
                 script,
                 *rest,
             ]
-            _process.run(argv, environ=uv.environ, cwd=notebook.parent)
+            wheels.run_uv(argv, environ=uv.environ, cwd=notebook.parent)
         except CommandError as error:
             tool_lines = wheels.without_advice(error.lines)
             plain = CommandError(error.message, hint=error.hint, returncode=error.returncode, lines=tool_lines)
