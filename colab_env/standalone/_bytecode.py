@@ -76,7 +76,7 @@ def _is_same(one: Any, other: Any) -> bool:
     return all(_is_same(mine, its) for mine, its in pairs if isinstance(mine, CodeType))
 
 
-def _canonical(code: CodeType) -> bytes | None:
+def _canonical(code: CodeType) -> "bytes | None":
     if _CANONICAL is None:
         return None
     try:
