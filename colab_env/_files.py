@@ -20,6 +20,7 @@ from colab_env import _ledger, _report
 from colab_env.errors import DiskFullError, NotWritableError, ProjectFileError, UsageError
 from colab_env.results import short
 
+CONTENT = "colab-env-content.json"
 RECEIPT = "colab-env.json"
 LARGEST = (
     64 * 2**20

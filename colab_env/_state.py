@@ -60,6 +60,11 @@ def is_marked(directory: Path) -> bool:
     return os.path.lexists(directory / _files.RECEIPT)
 
 
+def is_ours(directory: Path) -> bool:
+    """Say whether colab-env made a directory, by its receipt or the list of what is in it: one may be lost."""
+    return is_marked(directory) or is_sealed(directory / _files.CONTENT)
+
+
 def complete(directory: Path, value: State) -> None:
     """Mark `directory` as ours and complete, once all of it is on the disk. The last thing a transaction does."""
     with _files.translate_os_errors(directory):

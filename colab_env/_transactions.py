@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from colab_env import _file_locks, _files, _ledger
+from colab_env import _file_locks, _files, _ledger, _state
 from colab_env.errors import DiskFullError, NotOursError, NotWritableError
 from colab_env.results import short
 
@@ -291,8 +291,6 @@ def staged_name(path: Path) -> Path:
 
 
 def _require_ours(path: Path, is_ours: Callable[[Path], bool] | None) -> None:
-    from colab_env import content
-
-    if not (is_ours or content.is_ours)(path):
+    if not (is_ours or _state.is_ours)(path):
         msg = f"{short(path)} exists, and colab-env did not make it"
         raise NotOursError(msg, hint="move it away or choose another place; nothing was changed")

@@ -22,7 +22,7 @@ from typing import ClassVar, NamedTuple
 from colab_env import _files, _report, _state
 from colab_env.results import short
 
-FILE = "colab-env-content.json"
+FILE = _files.CONTENT
 UNTRIED = "colab-env-untried"  # comes with a snapshot, goes with the kernel's trial
 BUILD = "colab-env-build"  # the number and the path of a named environment's build, for `front.sh`
 PURGED = "colab-env-purged"  # in a build that no name stands for yet, or that somebody has removed: it may go
@@ -296,11 +296,6 @@ def write(directory: Path, content: Content) -> None:
 def read(directory: Path) -> Content | None:
     """Return what was written down, or None: a version before there was such a file made it, or it is damaged."""
     return _state.read(directory / FILE, Content) if _state.is_sealed(directory / FILE) else None
-
-
-def is_ours(directory: Path) -> bool:
-    """Say whether colab-env made a directory, by either of the two files that say so: one may be lost."""
-    return _state.is_marked(directory) or read(directory) is not None
 
 
 def fault(directory: Path) -> str | None:

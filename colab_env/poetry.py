@@ -79,13 +79,6 @@ def home(machine: Machine) -> Path:
     return machine.data / "poetry"
 
 
-def is_ours(machine: Machine) -> bool:
-    """Say whether its environment is colab-env's."""
-    from colab_env import content
-
-    return content.is_ours(home(machine))
-
-
 def health_check(machine: Machine, *, version: str | None) -> str | None:
     """Return why Poetry or its command has to be installed, or None. Reads files, starts nothing."""
     return missing(machine, version=version) or _command_problem(machine)

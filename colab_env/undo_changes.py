@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from colab_env import _ledger, content
+from colab_env import _ledger, _state
 from colab_env._ledger import Entry, File, Installed, Ledger, MovedTo, Overlaid
 from colab_env.jupyter import kernelspec
 from colab_env.machine import Machine
@@ -166,7 +166,7 @@ def _lost(change: Change, ledger: Ledger) -> str | None:
 
 
 def _is_ours(tree: Path) -> bool:
-    return kernelspec.is_ours(tree) if os.path.lexists(tree / "kernel.json") else content.is_ours(tree)
+    return kernelspec.is_ours(tree) if os.path.lexists(tree / "kernel.json") else _state.is_ours(tree)
 
 
 def _is_as_before(change: Change) -> bool:

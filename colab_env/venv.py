@@ -173,10 +173,8 @@ def set_aside_foreign(project: Path) -> Path | None:
     Returns the new name, or None when there is nothing to keep. Raises NotOursError when `.venv` is not a virtual
     environment at all.
     """
-    from colab_env import content
-
     target = project / NAME
-    if not (target.exists() or target.is_symlink()) or content.is_ours(target):
+    if not (target.exists() or target.is_symlink()) or _state.is_ours(target):
         return None
     if _settings(target) is None and not target.is_symlink() and _holds_only_compiled_files(target):
         _files.remove(target)  # what Python left of one that somebody deleted while it was in use

@@ -174,7 +174,7 @@ def _trees(project: Path, python: Interpreter, machine: Machine) -> list[_Tree]:
         ),
     ]
     home = poetry.home(machine)
-    if poetry.is_ours(machine):
+    if _state.is_ours(poetry.home(machine)):
         version = poetry.installed_version(machine)
         tool = _Tree(
             name="Poetry",

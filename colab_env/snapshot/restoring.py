@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from colab_env import _files, _transactions, choice, content, poetry
+from colab_env import _files, _state, _transactions, choice, poetry
 from colab_env.errors import NotOursError, SnapshotError
 from colab_env.interpreter_sources import source_of
 from colab_env.jupyter import colab_layer, kernelspec
@@ -230,7 +230,7 @@ def _missing_trees(trees: Mapping[str, Path]) -> dict[str, Path]:
     for name, directory in trees.items():
         _transactions.recover(directory)
         exists = os.path.lexists(directory)
-        is_ours = content.is_ours(directory)
+        is_ours = _state.is_ours(directory)
         if exists and not is_ours and name != "python":
             msg = f"{short(directory)} exists, and colab-env did not make it"
             raise NotOursError(msg, hint="move it away, or go on without the snapshot; nothing was changed")
