@@ -122,6 +122,11 @@ class Ledger:
         """Say whether anything has been written down yet."""
         return os.path.lexists(self._file)
 
+    def is_begun(self) -> bool:
+        """Say whether its first line is or was there. That of a run that was killed at it has no end, and no change followed."""
+        is_torn = not any(line.endswith(b"\n") for line in self._lines())
+        return self.exists() and (not is_torn or os.path.lexists(self.data / "chosen.json"))
+
     def read(self) -> Record:
         """Read the whole ledger, once. A last line without its end is that of a run that was killed: no change followed."""
         entries: list[Entry | None] = []
@@ -231,7 +236,7 @@ def recording(step: str, machine: Machine, *, made: Iterable[Path] | None = None
     directories = [machine.home / name for name in _TOOLS]
     missing = {path: tuple(missing_parents(path)) for path in directories if not path.exists()}
     # The first entry is the data directory itself, in which the ledger lies.
-    if not ledger.exists():
+    if not ledger.is_begun():
         earlier = look_at(machine.data)
         outer = missing_parents(machine.data) if made is None else made
         ledger.append(Entry(step=step, path=machine.data, before=earlier, after=BY_TOOL, made=tuple(outer)))

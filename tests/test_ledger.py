@@ -177,3 +177,16 @@ def test_what_a_file_held_is_on_the_disk_before_it_is_changed(ledger, tmp_path, 
     (tmp_path / "x").write_text("before")
     ledger.keep(tmp_path / "x")
     assert written == [len("before")]
+
+
+def test_a_first_line_that_has_no_end_is_written_anew(home: Path) -> None:
+    """A run that is killed while it writes its first line leaves half of it, and undo takes the data directory away too."""
+    machine = Machine.detect()
+    ledger = Ledger(machine.data)
+    ledger.directory.mkdir(parents=True)
+    (ledger.directory / "journal.jsonl").write_bytes(b'{"step": "install_py')
+    with _ledger.recording("install_python", machine):
+        pass
+    record = ledger.read()
+    assert record.begins
+    assert [entry.path for entry in record.entries] == [machine.data]
